@@ -1,0 +1,32 @@
+# Holdfast: every target does its own set-up on a fresh machine, into .venv, and reuses it the next time.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help setup demo test check clean
+
+help:  ## Show the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(READY): pyproject.toml constraints.txt scripts/setup.sh scripts/llama_wheel.py
+	@PYTHON=$(PYTHON) VENV=$(VENV) bash scripts/setup.sh
+	@touch $@
+
+setup: $(READY)  ## Make .venv, building llama.cpp once
+
+demo: $(READY)  ## The main job, end to end, in a scratch home
+	@$(BIN)/holdfast demo
+
+test: $(READY)  ## The whole test suite
+	@$(BIN)/python -m pytest
+
+check: $(READY)  ## Lint, format, types, docstrings, import contracts
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/pydoclint --quiet src tui
+	@$(BIN)/lint-imports
+
+clean:  ## Remove what set-up made in this folder (the llama.cpp cache stays)
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,108 @@
+"""The command line: it parses, calls, prints, and nothing else. One module per command group, loaded when it is named.
+
+Invariants: stdout is data, stderr is for people; ``--json`` prints exactly one document; an error prints what, where and
+the remedy, and exits with the number of its class (see ``errors``).
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from holdfast import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_COMMANDS: Mapping[str, tuple[str, str]] = {
+    # name: (module, one line); the order is the order of --help
+    "demo": (
+        "demo",
+        "See the whole of it: from a signed medium to a report that verifies, in a scratch home.",
+    ),
+    "up": ("service", "Found a home if needed, and run its daemon in the background."),
+    "daemon": ("service", "Run the daemon in the foreground."),
+    "down": ("service", "Stop the daemon of a home."),
+    "status": ("service", "Show what the daemon says of itself."),
+    "doctor": ("service", "Try what this host can enforce and hold, and say what is missing."),
+    "console": ("service", "Open the terminal console."),
+    "keys": ("keys", "Make and show people's keys."),
+    "trust": ("trust", "Pin and show the root of trust."),
+    "media": ("media", "Build, inspect and verify media, without a daemon."),
+    "bundle": ("bundle", "Import, admit, reject, list and roll back bundles."),
+    "model": ("model", "List models, show where they come from, quantize them."),
+    "train": ("train", "Customise a model: run, follow, cancel, resume, replay."),
+    "eval": ("evaluate", "Evaluate models, and decide the gate of a run."),
+    "serve": ("serve", "Serve models behind an OpenAI-compatible API."),
+    "ask": ("serve", "Ask a served model, as an application would."),
+    "audit": ("audit", "Read, query, prove and verify the audit log."),
+    "report": ("report", "Export residency reports, and verify them elsewhere."),
+}
+
+
+class _Lazy(click.Group):
+    """Loads a command's module when the command is named."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module = importlib.import_module(f"holdfast.cli.{_COMMANDS[cmd_name][0]}")
+        found: click.Command = getattr(module, cmd_name)
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in _COMMANDS.items()])
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--home", metavar="DIR", help="The home to use [HOLDFAST_HOME].")
+@click.option(
+    "--as", "person", metavar="PERSON", envvar="HOLDFAST_PERSON", help="Who you are [HOLDFAST_PERSON]."
+)
+@click.option(
+    "--passphrase-file",
+    metavar="FILE",
+    envvar="HOLDFAST_PASSPHRASE_FILE",
+    help="Read your key's passphrase from here instead of asking [HOLDFAST_PASSPHRASE_FILE].",
+)
+@click.version_option(__version__, prog_name="holdfast")
+@click.pass_context
+def root(ctx: click.Context, home: str | None, person: str | None, passphrase_file: str | None) -> None:
+    """Holdfast: sovereign AI on hardware that is connected to nothing.
+
+    Exit codes: 0 ok, 1 refused or failed, 2 wrong usage, 3 verification failed, 4 not permitted, 5 daemon not
+    reachable, 6 conflict or locked, 7 no space or quota.
+    """
+    ctx.obj = {"home": home, "person": person, "passphrase_file": passphrase_file}
+
+
+def main() -> None:
+    """Run the command line and exit with its number."""
+    from holdfast.errors import HoldfastError
+
+    try:
+        root.main(prog_name="holdfast", standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Stopped.", err=True)
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except HoldfastError as error:
+        from holdfast.cli.output import show_error
+
+        show_error(error)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # Whoever read our output has closed it, as `head` does: not our fault, and nothing more to say.
+        sys.stderr.close()
+        sys.exit(1)

@@ -1,0 +1,134 @@
+"""From a command to the daemon: which home, whose key, one session."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+
+from holdfast.cli import keyfiles
+from holdfast.cli.output import Progress
+from holdfast.errors import NotFound, UsageRefused
+from holdfast.paths import Home, default_home
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Coroutine
+
+    from holdfast.canonical import Json
+    from holdfast.client.connection import Client
+    from holdfast.keys.person import KeyPair
+
+T = TypeVar("T")
+
+
+def home(ctx: click.Context) -> Home:
+    """Find the home a command works on.
+
+    Args:
+        ctx: The command's context.
+
+    Returns:
+        ``--home`` if given, else the default home.
+    """
+    named = ctx.obj["home"]
+    return Home(Path(named).absolute()) if named else default_home()
+
+
+def open_key(ctx: click.Context) -> KeyPair:
+    """Open the key of the person who gives the command, in this process.
+
+    Args:
+        ctx: The command's context.
+
+    Returns:
+        The opened pair.
+
+    Raises:
+        UsageRefused: If nobody was named.
+        NotFound: If there is no such key file.
+    """
+    person = ctx.obj["person"]
+    if not person:
+        raise UsageRefused(
+            "session.person",
+            "This command needs to know who you are.",
+            remedy="Add --as PERSON, or set HOLDFAST_PERSON.",
+        )
+    path = keyfiles.secret(keyfiles.folder(), person)
+    if not path.exists():
+        raise NotFound(
+            "keys.missing",
+            f"There is no key {path}.",
+            remedy=f"Make one with `holdfast keys new {person}`, or set HOLDFAST_KEYS to its folder.",
+        )
+    named = ctx.obj["passphrase_file"]
+    return keyfiles.open_pair(path, Path(named) if named else None)
+
+
+@asynccontextmanager
+async def session(ctx: click.Context) -> AsyncIterator[Client]:
+    """Open a session of the person who gives the command.
+
+    Args:
+        ctx: The command's context.
+
+    Yields:
+        The client.
+    """
+    from holdfast.client.connection import Client
+
+    pair = open_key(ctx)
+    async with Client(home(ctx)) as client:
+        await client.login(pair)
+        yield client
+
+
+def run(work: Coroutine[object, object, T]) -> T:
+    """Run a command's coroutine.
+
+    Args:
+        work: The coroutine.
+
+    Returns:
+        Its result.
+    """
+    return asyncio.run(work)
+
+
+async def finish(client: Client, job: int, after: int = 0) -> dict[str, Json]:
+    """Follow a job on stderr to its end. Ctrl-C leaves it running.
+
+    Args:
+        client: An open session.
+        job: The job.
+        after: Number of the last entry already shown.
+
+    Returns:
+        Its result.
+
+    Raises:
+        HoldfastError: As the job raised it.
+        OperationFailed: If it ended without a word.
+    """
+    from holdfast import errors
+    from holdfast.errors import OperationFailed
+
+    progress = Progress()
+    try:
+        async for entry in client.follow(job, after):
+            progress.entry(entry)
+            result, error = entry.get("result"), entry.get("error")
+            if isinstance(result, dict):
+                return result
+            if isinstance(error, dict):
+                raise errors.from_dict(error)
+    except asyncio.CancelledError:
+        progress.end()
+        click.echo(f"Job {job} goes on; `holdfast train follow {job}` shows it again.", err=True)
+        raise
+    finally:
+        progress.end()
+    raise OperationFailed("job.no-end", f"Job {job} ended without a result.", remedy="See the daemon's log.")

@@ -1,0 +1,152 @@
+"""What commands print: one JSON document or lines for people on stdout, progress and errors on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from holdfast.canonical import Json
+    from holdfast.errors import HoldfastError
+
+BAR = 24  # characters of the progress bar
+WRAPPED = "  "
+
+
+def json_option(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the option ``--json``.
+
+    Args:
+        function: The command's function; it receives ``as_json``.
+
+    Returns:
+        The decorated function.
+    """
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")(function)
+
+
+def emit(data: Json, as_json: bool, lines: Callable[[], Iterable[str]]) -> None:  # noqa: FBT001 - a click flag
+    """Print a result.
+
+    Args:
+        data: The result.
+        as_json: Whether to print it as one JSON document.
+        lines: Makes the lines for people.
+    """
+    if as_json:
+        click.echo(json.dumps(data, indent=2, ensure_ascii=False))
+    else:
+        for line in lines():
+            click.echo(line)
+
+
+def show_error(error: HoldfastError) -> None:
+    """Print an error on stderr: what and where, then the remedy; as one JSON document where ``--json`` was asked for.
+
+    Args:
+        error: The error.
+    """
+    if "--json" in sys.argv:
+        click.echo(json.dumps({"error": error.to_dict()}, ensure_ascii=False), err=True)
+        return
+    click.echo(click.style("Refused: ", fg="red", bold=True) + error.message, err=True)
+    if error.remedy:
+        click.echo(WRAPPED + error.remedy, err=True)
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
+    """Lay rows out in columns.
+
+    Args:
+        head: The columns' names.
+        rows: The cells.
+
+    Returns:
+        The lines, the head first.
+    """
+    cells = [
+        [str(name) for name in head],
+        *([("" if cell is None else str(cell)) for cell in row] for row in rows),
+    ]
+    widths = [max(len(row[at]) for row in cells) for at in range(len(head))]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in cells
+    ]
+
+
+def size(count: int) -> str:
+    """Write a number of bytes for people.
+
+    Args:
+        count: Bytes.
+
+    Returns:
+        For example ``13.4 MB``.
+    """
+    value, units = float(count), ["B", "kB", "MB", "GB", "TB"]
+    while value >= 1000 and len(units) > 1:  # noqa: PLR2004 - SI prefixes
+        value, units = value / 1000, units[1:]
+    return f"{value:.0f} {units[0]}" if units[0] == "B" else f"{value:.1f} {units[0]}"
+
+
+class Progress:
+    """One line on stderr that follows a job's stream; plain lines where stderr is no terminal."""
+
+    def __init__(self) -> None:
+        self._terminal = sys.stderr.isatty()
+        self._step = ""
+        self._open = False
+
+    def __call__(self, step: str, done: int, total: int) -> None:
+        """Show how far the work is.
+
+        Args:
+            step: What is being done.
+            done: Units done.
+            total: Units in all; 0 if unknown.
+        """
+        if self._terminal:
+            filled = BAR * done // total if total else 0
+            bar = "█" * filled + "·" * (BAR - filled)
+            click.echo(f"\r\x1b[2K{bar} {step}", nl=False, err=True)
+            self._open = True
+        elif step.split(" ", 1)[0] != self._step:
+            self._step = step.split(" ", 1)[0]
+            click.echo(f"{step} …", err=True)
+
+    def entry(self, entry: Mapping[str, Json]) -> None:
+        """Show one entry of a job's stream.
+
+        Args:
+            entry: The entry.
+        """
+        kind = entry["kind"]
+        if kind == "metric" and "loss" in entry:
+            step, steps = entry.get("step"), entry.get("steps")
+            parts = [f"step {step}/{steps}", f"loss {_float(entry['loss']):.3f}"]
+            if "tokens_per_second" in entry:
+                parts.append(f"{_float(entry['tokens_per_second']):.0f} tokens/s")
+            if "eta_s" in entry:
+                parts.append(f"{_float(entry['eta_s']):.0f} s left")
+            self("  ".join(parts), int(_float(step)), int(_float(steps)))
+        elif kind == "progress":
+            self(str(entry["step"]), int(_float(entry["done"])), int(_float(entry["total"])))
+        elif kind == "note":
+            self.end()
+            click.echo(str(entry["text"]), err=True)
+
+    def end(self) -> None:
+        """Leave the line."""
+        if self._open:
+            click.echo("\r\x1b[2K", nl=False, err=True)
+            self._open = False
+
+
+def _float(value: Json) -> float:
+    return float(value) if isinstance(value, int | float) else 0.0

@@ -1,0 +1,1 @@
+"""The one client of the daemon: asynchronous; the command line runs it with ``asyncio.run``."""

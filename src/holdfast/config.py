@@ -1,0 +1,87 @@
+"""The founding document of a site: ``site.toml``.
+
+It is read once, when a home is founded, and recorded in full as ``site.founded``; afterwards the log is what counts.
+Invariants: unknown keys are refused; every key file named is read beneath the document's own folder. Pure: bytes in,
+record out.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from holdfast.errors import UntrustedInput
+
+MAX_SITE = 256 * 1024  # bytes; a site with a thousand people fits
+
+Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]*$")]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PersonEntry(_Strict):
+    """One ``[[person]]``."""
+
+    name: Name
+    roles: list[Literal["administrator", "operator", "auditor"]] = Field(min_length=1)
+    key: str = Field(min_length=1, max_length=240)
+    uids: list[Annotated[int, Field(ge=0, lt=2**32)]] = Field(min_length=1)
+
+
+class ServingEntry(_Strict):
+    """The ``[serving]`` table."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, lt=65536)] = 8600
+
+
+class Site(_Strict):
+    """The document."""
+
+    schema_: Literal["holdfast.site/1"] = Field(alias="schema")
+    name: Name
+    zones: list[Name] = Field(min_length=1)
+    media_roots: list[str] = Field(min_length=1)
+    gaps: list[str] = Field(default_factory=list)
+    threads: Annotated[int, Field(ge=1, le=1024)] = 2
+    serving: ServingEntry = ServingEntry()
+    person: list[PersonEntry] = Field(min_length=1)
+
+
+def parse(data: bytes, *, file: str) -> Site:
+    """Read a founding document.
+
+    Args:
+        data: The bytes of the file, at most ``MAX_SITE``.
+        file: Its name, for the message.
+
+    Returns:
+        The document.
+
+    Raises:
+        UntrustedInput: With every mistake found, one per line.
+    """
+    if len(data) > MAX_SITE:
+        raise _bad(file, f"it has {len(data)} bytes; {MAX_SITE} are allowed")
+    try:
+        return Site.model_validate(tomllib.loads(data.decode("utf-8")))
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise _bad(file, str(error)) from error
+    except ValidationError as error:
+        mistakes = "; ".join(
+            f"{'.'.join(str(part) for part in mistake['loc'])}: {mistake['msg']}"
+            for mistake in error.errors()
+        )
+        raise _bad(file, mistakes) from error
+
+
+def _bad(file: str, why: str) -> UntrustedInput:
+    return UntrustedInput(
+        "site.form",
+        f"{file} is refused: {why}.",
+        remedy="See docs/site.md for the fields of a site document.",
+    )

@@ -1,0 +1,363 @@
+"""The daemon's life.
+
+Order of operations: lock the home; read the founding document and the service keys (made at the founding); open the log and
+replay it into the state fold; record ``site.founded`` if the log is empty and ``trust.pinned`` for a root that was pinned
+meanwhile; reconcile every intent without outcome; set the store to what the log says is active; open the control socket; say
+that it is ready. On SIGTERM or SIGINT: stop taking requests, interrupt jobs (their outcomes are recorded), end the workers,
+record ``daemon.stopped``, sign a last checkpoint, close. Invariants: one daemon per home; no process is forked; nothing that
+is heavy is imported.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import re
+import secrets
+import shutil
+import signal
+import socket
+import time
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, TypeVar
+
+import uvicorn
+
+from holdfast import __version__, config
+from holdfast.audit import reconcile
+from holdfast.audit.log import Log
+from holdfast.audit.sealed import SealedStore
+from holdfast.audit.signer import LogSigner
+from holdfast.confine.embedded import EmbeddedLauncher
+from holdfast.daemon import bundles
+from holdfast.daemon.app import create_app
+from holdfast.daemon.evidence import Index
+from holdfast.daemon.jobs import Jobs
+from holdfast.daemon.peers import PeerProtocol
+from holdfast.daemon.recorder import DAEMON, Recorder, SyncRelay
+from holdfast.daemon.services import Services
+from holdfast.daemon.serving import Serving
+from holdfast.daemon.sessions import Sessions
+from holdfast.daemon.uploads import Uploads
+from holdfast.daemon.workforce import Workforce
+from holdfast.errors import Locked, NotFound, UntrustedInput, VerificationFailed
+from holdfast.governance.people import Person, Role
+from holdfast.governance.state import State
+from holdfast.keys import person as keys
+from holdfast.keys import service
+from holdfast.media import trusthome
+from holdfast.store import disk
+from holdfast.store.files import Store
+from holdfast.trust import fingerprint
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+    from holdfast.canonical import Json
+    from holdfast.config import Site
+    from holdfast.paths import Home
+
+K = TypeVar("K")
+
+MAX_KEY_FILE = 64 * 1024  # bytes of one key file
+BACKLOG = 128  # connections that wait on the control socket
+STOP_SECONDS = 5  # for requests under way to end
+
+
+async def run(home: Home, ready: Callable[[], None]) -> None:
+    """Run the daemon until it is told to stop.
+
+    Args:
+        home: The home to own.
+        ready: Called once when requests are answered.
+
+    Raises:
+        Locked: If another daemon owns the home.
+        NotFound: If the home was not founded.
+    """
+    async with opened(home) as services:
+        sock = _listen(home)
+        server = _Server(
+            uvicorn.Config(
+                create_app(services),
+                http=PeerProtocol,
+                lifespan="off",
+                log_level="critical",
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=STOP_SECONDS,
+            )
+        )
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, server.stop)
+        serving = asyncio.create_task(server.serve(sockets=[sock]))
+        while not server.started and not serving.done():
+            await asyncio.sleep(0.01)  # uvicorn offers no other sign that it listens
+        ready()
+        try:
+            await serving
+        finally:
+            home.socket.unlink(missing_ok=True)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn with its signal handling left to us."""
+
+    def capture_signals(self) -> _NoSignals:  # type: ignore[override]  # a context manager, as there
+        return _NoSignals()
+
+    def stop(self) -> None:
+        self.should_exit = True
+
+
+class _NoSignals:
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+
+@asynccontextmanager
+async def opened(home: Home) -> AsyncIterator[Services]:
+    """Own a home: everything of the daemon but the control socket.
+
+    Args:
+        home: The home.
+
+    Yields:
+        The daemon's parts, replayed and reconciled.
+
+    Raises:
+        Locked: If another daemon owns the home.
+        NotFound: If the home was not founded.
+    """
+    lock = _lock(home)
+    try:
+        site = _site(home)
+        services, relay = _assemble(home, site)
+        try:
+            relay.attach(asyncio.get_running_loop(), services.recorder)
+            await _begin(services)
+            yield services
+            await services.jobs.stop()
+            await services.serving.shut_down()
+            await services.index.shut_down()
+            await services.recorder.fact(DAEMON, "daemon.stopped", {})
+        finally:
+            relay.detach()
+            await asyncio.to_thread(services.log.close)
+            shutil.rmtree(home.uploads, ignore_errors=True)
+    finally:
+        os.close(lock)
+
+
+def _lock(home: Home) -> int:
+    if not home.root.is_dir():
+        raise _not_founded(home)
+    descriptor = os.open(home.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise Locked(
+            "daemon.locked",
+            f"Another daemon owns {home.root}.",
+            remedy="Use that one (`holdfast status`), or stop it first.",
+            home=str(home.root),
+        ) from error
+    os.truncate(descriptor, 0)
+    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    return descriptor
+
+
+def _site(home: Home) -> Site:
+    try:
+        data = home.site.read_bytes()
+    except FileNotFoundError as error:
+        raise _not_founded(home) from error
+    return config.parse(data, file=str(home.site))
+
+
+def _not_founded(home: Home) -> NotFound:
+    return NotFound(
+        "home.not-founded",
+        f"{home.root} is not a founded home.",
+        remedy="Found it with `holdfast up --site site.toml` (see docs/site.md), or try `holdfast demo`.",
+    )
+
+
+def _assemble(home: Home, site: Site) -> tuple[Services, SyncRelay]:
+    for folder in (home.keys, home.quarantine, home.jobs, home.sealed, home.trust):
+        folder.mkdir(mode=0o700, exist_ok=True)
+    founded = (home.keys / "log.key").exists()
+    signer = _service_key(home.keys / "log.key", LogSigner.generate, LogSigner.to_bytes, LogSigner.from_bytes)
+    appliance = _service_key(
+        home.keys / "appliance.key",
+        lambda: keys.generate(f"{site.name} appliance"),
+        service.encode,
+        service.decode,
+    )
+    relay = SyncRelay()
+    log = Log.open(home.log, origin=_origin(home, site), signer=signer, clock=_clock, on_synced=relay.synced)
+    if founded and log.size == 0:
+        log.close()
+        raise VerificationFailed(
+            "log.lost",
+            f"The audit log of {home.root} is empty, though the home was founded.",
+            remedy="Restore the folder log/ from a backup. If the home was never used, remove it and found it again.",
+        )
+    state = State()
+    for event in log.events():
+        state.apply(event)
+    services = Services(
+        home=home,
+        site=site,
+        log=log,
+        state=state,
+        recorder=Recorder(log, state),
+        store=Store(home.store),
+        launcher=Workforce(EmbeddedLauncher(home.root)),
+        jobs=Jobs(home.jobs),
+        sessions=Sessions(state, time.monotonic),
+        uploads=Uploads(home.uploads),
+        index=Index(),
+        serving=Serving(),
+        sealed=SealedStore(home.keys / "subjects", home.sealed),
+        appliance=appliance,
+        now=_now,
+    )
+    return services, relay
+
+
+def _service_key(
+    path: Path, make: Callable[[], K], write: Callable[[K], bytes], read: Callable[[bytes], K]
+) -> K:
+    """Read a service key, making it at the founding."""
+    if not path.exists():
+        disk.create_file(path, write(make()), mode=0o600)
+    with path.open("rb") as file:
+        return read(file.read(MAX_KEY_FILE))
+
+
+def _origin(home: Home, site: Site) -> str:
+    """Name the log: the site, and a random part so that no two logs ever share a name."""
+    stored = home.keys / "log.origin"
+    if not stored.exists():
+        slug = re.sub(r"[^a-z0-9]+", "-", site.name.lower()).strip("-")
+        disk.create_file(stored, f"holdfast.local/{slug}/{secrets.token_hex(4)}".encode(), mode=0o400)
+    return stored.read_text(encoding="ascii")
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _clock() -> tuple[datetime, str]:
+    return _now(), "host"
+
+
+async def _begin(services: Services) -> None:
+    """Bring record and disk together before anybody is answered."""
+    recorder, state = services.recorder, services.state
+    services.store.sweep()
+    if state.site is None:
+        await recorder.fact(DAEMON, "site.founded", _founding(services))
+    await _record_root(services)
+    walls = await asyncio.to_thread(services.launcher.walls)
+    unfinished, torn = services.log.unfinished(), services.log.torn
+    await recorder.fact(
+        DAEMON,
+        "daemon.started",
+        {
+            "version": __version__,
+            "walls": dict(walls),
+            "reconciled": [event.seq for event in unfinished],
+            "torn": torn.kept if torn else None,
+        },
+    )
+    for draft in reconcile.interrupted(unfinished, DAEMON):
+        await recorder.record(draft)
+    for folder in services.home.quarantine.iterdir():
+        waiting = folder.name.isdigit() and state.imports.get(int(folder.name))
+        if not waiting or waiting.state != "waiting":
+            shutil.rmtree(folder, ignore_errors=True)
+    bundles.restore_pointer(services)
+
+
+def _founding(services: Services) -> dict[str, Json]:
+    people: list[Json] = []
+    for entry in services.site.person:
+        path = services.home.root / entry.key
+        if not path.resolve().is_relative_to(services.home.root.resolve()):
+            raise UntrustedInput(
+                "site.key",
+                f"The key {entry.key} lies outside of the home.",
+                remedy="Put it beside site.toml.",
+            )
+        with path.open("rb") as file:
+            public = keys.parse_public(file.read(MAX_KEY_FILE + 1))
+        if public.holder != entry.name:
+            raise UntrustedInput(
+                "site.holder",
+                f"{entry.key} is {public.holder}'s key, not {entry.name}'s.",
+                remedy="Correct site.toml.",
+            )
+        people.append(
+            Person(
+                name=entry.name,
+                roles=tuple(Role(role) for role in entry.roles),
+                uids=tuple(entry.uids),
+                key=public.to_json(),
+                fingerprint=public.fingerprint,
+            ).to_json()
+        )
+    return {
+        "site": services.site.name,
+        "zones": list(services.site.zones),
+        "people": people,
+        "gaps": [*services.site.gaps],
+        "appliance": services.appliance.public.fingerprint,
+        "origin": services.log.origin,
+    }
+
+
+async def _record_root(services: Services) -> None:
+    """Put a root that was pinned while no daemon ran on the record."""
+    try:
+        trusted = trusthome.load(services.home.trust)
+    except NotFound:
+        return
+    found = fingerprint.of_root(trusted.root)
+    known = services.state.root
+    if known is None:
+        await services.recorder.fact(
+            DAEMON,
+            "trust.pinned",
+            {
+                "fingerprint": found,
+                "version": 1,
+                "self_made": any("root" in gap for gap in services.site.gaps),
+            },
+        )
+
+
+def _listen(home: Home) -> socket.socket:
+    """Open the control socket under the home's own folder, whatever the length of its path."""
+    folder = os.open(home.root, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        home.socket.unlink(missing_ok=True)
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        mask = os.umask(0o077)
+        try:
+            sock.bind(f"/proc/self/fd/{folder}/{home.socket.name}")
+        finally:
+            os.umask(mask)
+        sock.listen(BACKLOG)
+    finally:
+        os.close(folder)
+    return sock

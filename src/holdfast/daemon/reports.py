@@ -1,0 +1,113 @@
+"""Residency reports: facts from the log, rendered in a confined worker, signed by the appliance.
+
+Order of operations: the intent is recorded, a checkpoint is made, the facts are a pure function of the log up to it, the
+worker renders PDF and JSON, the daemon signs both with the checkpoint, the outcome records their digests. What is offered for
+download is the folder that ``report.verify`` checks on another machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from holdfast import hashing
+from holdfast.audit import event as events
+from holdfast.audit import checkpoint as notes
+from holdfast.daemon import workbench
+from holdfast.errors import NotFound
+from holdfast.report import facts, folder, sign
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from holdfast.canonical import Json
+    from holdfast.daemon.jobs import Job
+    from holdfast.daemon.services import Services
+    from holdfast.daemon.sessions import Session
+
+
+async def residency(services: Services, session: Session) -> Job:
+    """Make a residency report.
+
+    Args:
+        services: The daemon's parts.
+        session: An auditor's.
+
+    Returns:
+        The job; its result names the files.
+    """
+    actor = session.actor("report.residency")
+
+    async def work(opened: asyncio.Future[Job]) -> dict[str, Json]:
+        async with services.recorder.act(actor, "report.residency", {}) as act:
+            job = services.jobs.open_job(act.seq, "report.residency")
+            opened.set_result(job)
+            checkpoint = services.log.checkpoint()
+            head = notes.parse(checkpoint)
+            gathered = await asyncio.to_thread(_gather, services, head.size, head.root.hex())
+            out = job.folder / "out"
+            out.mkdir()
+            await workbench.run_worker(
+                services,
+                job,
+                "render",
+                {"facts": gathered, "out": "/out"},
+                inputs={},
+                output=out,
+                limits=workbench.INSPECTION,
+            )
+            _complete(services, out, checkpoint)
+            files = {path.name: hashing.sha512(path.read_bytes()) for path in sorted(out.iterdir())}
+            act.outcome = {"files": dict(files)}
+            return {"files": list(files), "digests": dict(files), "size": head.size, "root": head.root.hex()}
+
+    return await services.jobs.start("report.residency", work)
+
+
+def _gather(services: Services, size: int, root: str) -> dict[str, Json]:
+    log = services.log
+    walls = services.launcher.walls() | {"service_keys": "file-0600"}
+    return facts.gather(
+        (events.parse(stored) for stored in log.read(0, size)),
+        site=services.state.site or "",
+        walls=dict(walls),
+        now=services.now().isoformat(timespec="seconds"),
+        log={"origin": log.origin, "size": size, "root": root},
+    )
+
+
+def _complete(services: Services, out: Path, checkpoint: bytes) -> None:
+    """Add what makes the folder verifiable elsewhere, and sign it."""
+    whole = folder.assemble(
+        (out / sign.PDF).read_bytes(),
+        (out / sign.FACTS).read_bytes(),
+        checkpoint=checkpoint,
+        log_keys=(services.home.log / "log.pub").read_bytes(),
+        pair=services.appliance,
+    )
+    for name, data in whole.items():
+        (out / name).write_bytes(data)
+
+
+def files(services: Services, number: int) -> dict[str, Path]:
+    """Find the files of a report.
+
+    Args:
+        services: The daemon's parts.
+        number: The report's job.
+
+    Returns:
+        Names and files.
+
+    Raises:
+        NotFound: If there is no such report, or it was not finished.
+    """
+    act = services.state.acts.get(number)
+    if act is None or act.action != "report.residency" or act.state != "done":
+        raise NotFound(
+            "report.unknown",
+            f"There is no finished report {number}.",
+            remedy="Run `holdfast report residency`.",
+        )
+    out = services.jobs.folder(number) / "out"
+    return {path.name: path for path in sorted(out.iterdir())}

@@ -1,0 +1,67 @@
+"""What the daemon's rooms share: one record, put together by ``process`` (or by a test over a folder of its own)."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from holdfast.audit.log import Log
+    from holdfast.audit.sealed import SealedStore
+    from holdfast.config import Site
+    from holdfast.daemon.evidence import Index
+    from holdfast.daemon.jobs import Jobs
+    from holdfast.daemon.recorder import Recorder
+    from holdfast.daemon.serving import Serving
+    from holdfast.daemon.sessions import Sessions
+    from holdfast.daemon.uploads import Uploads
+    from holdfast.daemon.workforce import Workforce
+    from holdfast.governance.state import State
+    from holdfast.keys.person import KeyPair
+    from holdfast.paths import Home
+    from holdfast.store.files import Store
+
+
+@dataclass
+class Services:
+    """The daemon's parts.
+
+    Args:
+        home: Where everything lies.
+        site: The founding document.
+        log: The audit log.
+        state: The fold of it.
+        recorder: The way to the log.
+        store: Artefacts' files.
+        launcher: Starts confined workers, and remembers them.
+        jobs: Long acts.
+        sessions: Who is here.
+        uploads: Files streamed in by clients.
+        index: The index worker's client.
+        serving: What is served.
+        sealed: Prompts and answers.
+        appliance: The key that signs reports.
+        now: Wall clock, aware, UTC.
+        deciding: Held while something is admitted, rejected or rolled back.
+    """
+
+    home: Home
+    site: Site
+    log: Log
+    state: State
+    recorder: Recorder
+    store: Store
+    launcher: Workforce
+    jobs: Jobs
+    sessions: Sessions
+    uploads: Uploads
+    index: Index
+    serving: Serving
+    sealed: SealedStore
+    appliance: KeyPair
+    now: Callable[[], datetime]
+    deciding: asyncio.Lock = field(default_factory=asyncio.Lock)

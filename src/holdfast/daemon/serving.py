@@ -1,0 +1,450 @@
+"""Serving: one confined worker behind a listening socket that the daemon opens and passes on.
+
+Order of operations of a start: find the quantized base and adapters, check that they are active and that each adapter's gate
+said go, hash them again, record the intent, bind the port, start the worker with the socket and its own way to the audit log,
+wait until it says that it is ready, record the outcome. Invariants: the worker opens no socket and no file outside of what it
+was given; its events are of its own kinds only; keys reach it as hashes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from typing import TYPE_CHECKING
+
+from holdfast import canonical, errors, hashing
+from holdfast.audit import reconcile
+from holdfast.audit.event import Subject
+from holdfast.audit.producer import ProducerServer
+from holdfast.confine.exits import describe_exit
+from holdfast.confine.spec import WorkerSpec
+from holdfast.daemon import models, training, workbench
+from holdfast.daemon.recorder import DAEMON
+from holdfast.errors import Conflict, NotFound, NotRecorded, UntrustedBundle
+from holdfast.governance import labels
+from holdfast.serving import keys as service_keys
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from holdfast.api.messages import KeyRequest, ServeRequest
+    from holdfast.artefact import Artefact
+    from holdfast.audit.event import Actor
+    from holdfast.canonical import Json
+    from holdfast.confine.worker import Worker
+    from holdfast.daemon.jobs import Job
+    from holdfast.daemon.recorder import Act
+    from holdfast.daemon.services import Services
+    from holdfast.daemon.sessions import Session
+
+STOP_SECONDS = 15.0  # for the worker to end what it is answering; then it is killed
+ANSWER = "answer"  # the intent that the serve worker records
+READY_SECONDS = 300.0  # for a large model to load
+MAX_CONTEXT = 8192  # tokens of one sequence; each further one costs memory in every sequence's cache
+MAX_CONFIG = 2**20  # bytes of config.json
+
+
+class Serving:
+    """What is served in this daemon's life: at most one worker."""
+
+    def __init__(self) -> None:
+        self.worker: Worker | None = None
+        self.started_by: int | None = None
+        self.address: str | None = None
+        self.models: list[dict[str, Json]] = []
+        self.ended: str | None = None
+        self._replies: dict[int, asyncio.Future[dict[str, Json]]] = {}
+        self._listening: asyncio.Task[None] | None = None
+        self._producer: ProducerServer | None = None
+        self._changing = asyncio.Lock()
+
+    @property
+    def running(self) -> bool:
+        """Whether a worker is up."""
+        return self.worker is not None
+
+    async def start(self, services: Services, session: Session, request: ServeRequest) -> Job:
+        """Serve a base and adapters.
+
+        Args:
+            services: The daemon's parts.
+            session: An operator's.
+            request: What and where.
+
+        Returns:
+            The job; its result holds the address.
+
+        Raises:
+            Conflict: If something is served already, a port is taken, or a gate did not say go.
+        """
+        actor = session.actor("serve.start")
+        if self.running or self._changing.locked():
+            raise Conflict(
+                "serve.running",
+                f"Models are already served at {self.address}.",
+                remedy="Stop them first with `holdfast serve stop`.",
+            )
+        base, tokenizer = training.model_parts(services, request.model)
+        gguf = models.find_gguf(services, base, request.quantization)
+        pairs = [self._admitted(services, name) for name in request.adapters]
+        used = [tokenizer, gguf, *(lora for _, lora in pairs)]
+        label = labels.join_all(found.label for found in used)
+        host = request.host or services.site.serving.host
+        port = services.site.serving.port if request.port is None else request.port
+
+        async def work(opened: asyncio.Future[Job]) -> dict[str, Json]:
+            async with (
+                self._changing,
+                services.recorder.act(
+                    actor,
+                    "serve.start",
+                    {"model": base.name, "gguf": gguf.digest, "adapters": [one.digest for one, _ in pairs]},
+                    subject=Subject("gguf", gguf.digest),
+                    label=label,
+                ) as act,
+            ):
+                job = services.jobs.open_job(act.seq, "serve.start")
+                opened.set_result(job)
+                for found in used:
+                    await asyncio.to_thread(services.store.verify, found)
+                inputs, settings = _settings(services, base, tokenizer, gguf, pairs)
+                listener = _bind(host, port)
+                try:
+                    await self._launch(services, job, act, inputs, settings, listener)
+                finally:
+                    listener.close()
+                act.outcome = {"address": self.address, "models": list(self.models)}
+                return act.outcome
+
+        return await services.jobs.start("serve.start", work)
+
+    @staticmethod
+    def _admitted(services: Services, name: str) -> tuple[Artefact, Artefact]:
+        """Find an adapter and its GGUF, and refuse one whose gate did not say go."""
+        adapter = models.find_adapter(services, name)
+        run = str(adapter.meta.get("run"))
+        verdict = services.state.gates.get(run)
+        if verdict is None or not verdict["go"] or verdict["adapter"] != adapter.digest:
+            why = "was not judged by its gate yet" if verdict is None else "was refused by its gate"
+            raise Conflict(
+                "serve.gate",
+                f"Adapter {adapter.name} ({hashing.short(adapter.digest)}) {why}.",
+                remedy=f"See `holdfast eval gate {hashing.short(run)}`.",
+                adapter=adapter.digest,
+            )
+        return adapter, models.find_gguf_adapter(services, adapter)
+
+    async def _launch(
+        self,
+        services: Services,
+        job: Job,
+        act: Act,
+        inputs: dict[str, Path],
+        settings: dict[str, Json],
+        listener: socket.socket,
+    ) -> None:
+        ours, theirs = socket.socketpair()
+        producer = ProducerServer(ours, services.log, "serve", services.sealed)
+        producer.start()
+        spec = WorkerSpec(
+            kind="serve",
+            inputs=inputs,
+            output=None,
+            fds={"listen": listener.fileno(), "audit": theirs.fileno()},
+            limits=workbench.MODEL_WORK,
+            threads=services.site.threads,
+        )
+        order: dict[str, Json] = {
+            "settings": settings,
+            "keys": _keys(services),
+            "threads": services.site.threads,
+            "site": services.state.site,
+        }
+        try:
+            worker = await services.launcher.launch(
+                spec, order, workbench.denial_sink(services, "serve", act.seq)
+            )
+        except BaseException:
+            producer.stop()
+            raise
+        finally:
+            theirs.close()
+        try:
+            async with asyncio.timeout(READY_SECONDS):
+                await self._wait_ready(job, worker)
+        except BaseException:
+            worker.kill()
+            await worker.wait()
+            producer.stop()
+            raise
+        host, port = listener.getsockname()[:2]
+        self.worker, self._producer, self.started_by, self.ended = worker, producer, act.seq, None
+        self.address = f"http://{host}:{port}"
+        self.models = _listed(settings)
+        self._listening = asyncio.create_task(self._listen(services, worker), name="serve worker")
+
+    @staticmethod
+    async def _wait_ready(job: Job, worker: Worker) -> None:
+        while (message := await worker.receive()) is not None:
+            progress, error = message.get("progress"), message.get("error")
+            if isinstance(error, dict):
+                raise errors.from_dict(error)
+            if isinstance(progress, dict):
+                await job.emit("progress", **progress)
+                if progress["step"] == "ready":
+                    return
+        raise workbench.died(worker, await worker.wait())
+
+    async def _listen(self, services: Services, worker: Worker) -> None:
+        while (message := await worker.receive()) is not None:
+            number = message.get("id")
+            waiting = self._replies.pop(number, None) if isinstance(number, int) else None
+            if waiting is not None and not waiting.done():
+                reply = message.get("reply")
+                waiting.set_result(reply if isinstance(reply, dict) else {})
+        code = await worker.wait()
+        await self._reconcile(services)
+        if self.worker is worker:
+            self.ended = f"The serve worker ended by itself: {describe_exit(code).message}"
+            self._clear()
+
+    async def _reconcile(self, services: Services) -> None:
+        """Record the end of answers that died with their worker."""
+        if self._producer is not None:
+            await asyncio.to_thread(self._producer.stop)
+            self._producer = None
+        begun = [event for event in services.log.unfinished() if event.action == ANSWER]
+        with contextlib.suppress(NotRecorded):
+            for draft in reconcile.interrupted(begun, DAEMON):
+                await services.recorder.record(draft)
+
+    def _clear(self) -> None:
+        self.worker = None
+        for waiting in self._replies.values():
+            waiting.cancel()
+        self._replies.clear()
+
+    async def ask(self, request: dict[str, Json]) -> dict[str, Json]:
+        """Put a request to the worker.
+
+        Args:
+            request: With ``op``.
+
+        Returns:
+            Its reply; empty if nothing is served.
+        """
+        worker = self.worker
+        if worker is None:
+            return {}
+        number = max(self._replies, default=0) + 1
+        waiting: asyncio.Future[dict[str, Json]] = asyncio.get_running_loop().create_future()
+        self._replies[number] = waiting
+        await worker.send({"id": number, "request": request})
+        try:
+            async with asyncio.timeout(STOP_SECONDS):
+                return await waiting
+        except (TimeoutError, asyncio.CancelledError):
+            return {}
+        finally:
+            self._replies.pop(number, None)
+
+    async def stop(self, services: Services, actor: Actor) -> dict[str, Json]:
+        """Stop serving.
+
+        Args:
+            services: The daemon's parts.
+            actor: Who asks for it.
+
+        Returns:
+            The outcome.
+
+        Raises:
+            Conflict: If nothing is served.
+        """
+        async with self._changing:
+            if self.worker is None:
+                raise Conflict(
+                    "serve.not-running", "Nothing is served.", remedy="Start with `holdfast serve start`."
+                )
+            async with services.recorder.act(actor, "serve.stop", {"started": self.started_by}) as act:
+                await self.shut_down()
+                act.outcome = {"started": self.started_by}
+        return {"stopped": True, "seq": act.seq}
+
+    async def shut_down(self) -> None:
+        """End the worker, giving it time for what it is answering."""
+        worker = self.worker
+        if worker is None:
+            return
+        self.worker = None
+        await worker.cancel()
+        try:
+            async with asyncio.timeout(STOP_SECONDS):
+                await worker.wait()
+        except TimeoutError:
+            worker.kill()
+            await worker.wait()
+        if self._listening is not None:
+            await self._listening
+        self._clear()
+
+    async def status(self) -> dict[str, Json]:
+        """Describe what is served.
+
+        Returns:
+            ``running``, ``address``, ``models``, ``ended`` and the worker's own figures.
+        """
+        figures = await self.ask({"op": "status"})
+        return {
+            "running": self.running,
+            "address": self.address if self.running else None,
+            "models": list(self.models) if self.running else [],
+            "started_by": self.started_by if self.running else None,
+            "ended": self.ended,
+            **figures,
+        }
+
+    async def create_key(self, services: Services, session: Session, request: KeyRequest) -> dict[str, Json]:
+        """Create an application's key; its secret is shown once and kept nowhere.
+
+        Args:
+            services: The daemon's parts.
+            session: An administrator's or operator's.
+            request: Whose, and for which models.
+
+        Returns:
+            ``key`` (public part), ``secret`` and ``tenant``.
+        """
+        actor = session.actor("serve.key.created")
+        clearance = labels.Label(
+            request.level, frozenset(request.compartments), frozenset(services.state.zones)
+        )
+        secret, kept = service_keys.mint(request.tenant, request.models or [service_keys.ANY], clearance)
+        await services.recorder.fact(
+            actor,
+            "serve.key.created",
+            {"key": kept.id, "tenant": request.tenant, "record": kept.to_json()},
+        )
+        await self._send_keys(services)
+        return {"key": kept.id, "secret": secret, "tenant": request.tenant}
+
+    async def revoke_key(self, services: Services, session: Session, key_id: str) -> dict[str, Json]:
+        """Revoke an application's key at once.
+
+        Args:
+            services: The daemon's parts.
+            session: An administrator's or operator's.
+            key_id: The key's public part.
+
+        Returns:
+            ``revoked``: the key.
+
+        Raises:
+            NotFound: If there is none.
+        """
+        actor = session.actor("serve.key.revoked")
+        if key_id not in services.state.keys:
+            raise NotFound(
+                "serve.key-unknown",
+                f"There is no key {key_id[:40]!r}.",
+                remedy="See `holdfast serve keys list`.",
+            )
+        await services.recorder.fact(actor, "serve.key.revoked", {"key": key_id})
+        await self._send_keys(services)
+        return {"revoked": key_id}
+
+    async def _send_keys(self, services: Services) -> None:
+        await self.ask({"op": "keys", "keys": _keys(services)})
+
+
+def _keys(services: Services) -> list[Json]:
+    return [key.record for key in services.state.keys.values() if not key.revoked]
+
+
+def _settings(
+    services: Services,
+    base: Artefact,
+    tokenizer: Artefact,
+    gguf: Artefact,
+    pairs: list[tuple[Artefact, Artefact]],
+) -> tuple[dict[str, Path], dict[str, Json]]:
+    inputs = {
+        "model0": services.store.folder(gguf.digest),
+        "tokenizer0": services.store.folder(tokenizer.digest),
+    }
+    adapters: list[Json] = []
+    for at, (adapter, lora) in enumerate(pairs):
+        inputs[f"adapter{at}"] = services.store.folder(lora.digest)
+        adapters.append(
+            {
+                "id": adapter.name,
+                "path": f"/in/adapter{at}/adapter.gguf",
+                "digest": lora.digest,
+                "label": lora.label.to_json(),
+                "scale": 1.0,
+            }
+        )
+    templated = any(file.path == "chat_template.jinja" for file in tokenizer.files)
+    settings: dict[str, Json] = {
+        "models": [
+            {
+                "id": base.name,
+                "path": f"/in/model0/{gguf.files[0].path}",
+                "template": "/in/tokenizer0/chat_template.jinja" if templated else None,
+                "context": min(_positions(services, base), MAX_CONTEXT),
+                "digest": gguf.digest,
+                "label": gguf.label.join(tokenizer.label).to_json(),
+                "adapters": adapters,
+            }
+        ]
+    }
+    return inputs, settings
+
+
+def _positions(services: Services, base: Artefact) -> int:
+    """Read how many tokens the base was made for."""
+    data = (services.store.folder(base.digest) / "config.json").read_bytes()
+    config = canonical.decode(data, limit=MAX_CONFIG, what="config.json", error=UntrustedBundle)
+    positions = config.get("max_position_embeddings") if isinstance(config, dict) else None
+    if not isinstance(positions, int):
+        raise UntrustedBundle(
+            "serve.context",
+            f"The config.json of {base.name} does not say max_position_embeddings.",
+            remedy="Ask the publisher for a complete base.",
+        )
+    return positions
+
+
+def _listed(settings: dict[str, Json]) -> list[dict[str, Json]]:
+    found: list[dict[str, Json]] = []
+    listed = settings["models"]
+    for model in listed if isinstance(listed, list) else []:
+        if isinstance(model, dict):
+            found.append({"id": model["id"], "digest": model["digest"], "label": model["label"]})
+            adapters = model["adapters"]
+            for one in adapters if isinstance(adapters, list) else []:
+                if isinstance(one, dict):
+                    found.append(
+                        {"id": f"{model['id']}:{one['id']}", "digest": one["digest"], "label": one["label"]}
+                    )
+    return found
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    """Open the listening socket; a port in use is refused before anything is loaded."""
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((host, port))
+        sock.listen(512)
+    except OSError as error:
+        sock.close()
+        raise Conflict(
+            "serve.port",
+            f"{host}:{port} can't be used: {error.strerror}.",
+            remedy="Name another port with --port, or stop what listens there.",
+            host=host,
+            port=port,
+        ) from error
+    return sock

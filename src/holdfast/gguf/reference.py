@@ -1,0 +1,114 @@
+"""The original model in transformers: what a GGUF is compared with.
+
+Invariants: weights are widened to float32, no code of the model's folder runs, and nothing is asked of the network.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from holdfast.errors import UntrustedBundle
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import numpy as np
+    import numpy.typing as npt
+    from peft import PeftModel
+    from transformers import PreTrainedModel
+
+
+class Reference:
+    """A model folder opened with transformers.
+
+    Args:
+        model: Folder of the base.
+        threads: Threads to compute with.
+
+    Raises:
+        UntrustedBundle: If transformers refuses the folder.
+    """
+
+    def __init__(self, model: Path, threads: int) -> None:
+        self._model: PreTrainedModel | PeftModel
+        torch.set_num_threads(threads)
+        try:
+            self._tokenizer = AutoTokenizer.from_pretrained(
+                model, local_files_only=True, trust_remote_code=False
+            )
+            self._model = AutoModelForCausalLM.from_pretrained(
+                model,
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+                dtype=torch.float32,
+            )  # in evaluation mode, as transformers loads models
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+            raise UntrustedBundle(
+                "gguf.original",
+                f"transformers refuses {model.name}: {error}.",
+                remedy="Check that the model is complete, then import it again.",
+            ) from error
+        self.context: int = self._model.config.max_position_embeddings
+
+    def with_adapter(self, adapter: Path) -> Self:
+        """Apply a LoRA adapter to all later calls.
+
+        Args:
+            adapter: Folder of the adapter.
+
+        Returns:
+            This model.
+
+        Raises:
+            UntrustedBundle: If PEFT refuses the adapter for this base.
+        """
+        from peft import PeftModel
+
+        try:
+            self._model = PeftModel.from_pretrained(self._model, str(adapter), local_files_only=True).eval()
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+            raise UntrustedBundle(
+                "gguf.original-adapter",
+                f"PEFT refuses the adapter {adapter.name} for this base: {error}.",
+                remedy="Apply the adapter to the base that it was trained on.",
+            ) from error
+        return self
+
+    def special_tokens(self) -> list[str]:
+        """List the tokens that are written out in text and read as one.
+
+        Returns:
+            Their texts.
+        """
+        return sorted(self._tokenizer.get_added_vocab())
+
+    def token_ids(self, text: str) -> list[int]:
+        """Tokenize with the tokenizer's own rules for begin and end.
+
+        Args:
+            text: Any text.
+
+        Returns:
+            The token ids.
+        """
+        return list(self._tokenizer(text)["input_ids"])
+
+    def logits(self, tokens: Sequence[int]) -> npt.NDArray[np.float32]:
+        """Compute the logits after every token of one text.
+
+        Args:
+            tokens: Token ids, at least one.
+
+        Returns:
+            Array [tokens, vocabulary] of float32.
+        """
+        with torch.inference_mode():
+            found: npt.NDArray[np.float32] = (
+                self._model(torch.tensor([list(tokens)])).logits[0].float().numpy()
+            )
+        return found

@@ -1,0 +1,109 @@
+"""Where things lie in a home. Names only; nothing is opened here.
+
+HOME/
+├── lock                  held by the daemon for as long as it runs
+├── control.sock          the control socket (a short link elsewhere when the path is too long)
+├── site.toml             who and where we are; read once, when the home is founded
+├── trust/                the pinned root and the newest trusted metadata
+├── keys/                 service keys (log, appliance), mode 0600
+├── log/                  audit segments and checkpoints: the system of record
+├── index/                DuckDB; can be deleted and rebuilt
+├── store/                artefacts' files, by digest; generations
+├── quarantine/           imported bundles that wait for a second person, by request
+├── jobs/                 scratch and telemetry of jobs
+└── sealed/               prompts and answers, encrypted
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+INSTALLED_HOME = Path("/var/lib/holdfast")
+
+
+@dataclass(frozen=True)
+class Home:
+    """The folders of one home.
+
+    Args:
+        root: The home itself, absolute.
+    """
+
+    root: Path
+
+    @property
+    def lock(self) -> Path:
+        """The daemon's lock file."""
+        return self.root / "lock"
+
+    @property
+    def socket(self) -> Path:
+        """The control socket."""
+        return self.root / "control.sock"
+
+    @property
+    def site(self) -> Path:
+        """The founding document of the site."""
+        return self.root / "site.toml"
+
+    @property
+    def trust(self) -> Path:
+        """Pinned root and trusted metadata."""
+        return self.root / "trust"
+
+    @property
+    def keys(self) -> Path:
+        """Service keys."""
+        return self.root / "keys"
+
+    @property
+    def log(self) -> Path:
+        """Audit segments and checkpoints."""
+        return self.root / "log"
+
+    @property
+    def index(self) -> Path:
+        """The DuckDB index."""
+        return self.root / "index"
+
+    @property
+    def store(self) -> Path:
+        """Artefacts and generations."""
+        return self.root / "store"
+
+    @property
+    def quarantine(self) -> Path:
+        """Imported bundles that wait for a second person."""
+        return self.root / "quarantine"
+
+    @property
+    def uploads(self) -> Path:
+        """Files that clients stream in, until an act takes them."""
+        return self.root / "uploads"
+
+    @property
+    def jobs(self) -> Path:
+        """Scratch and telemetry of jobs."""
+        return self.root / "jobs"
+
+    @property
+    def sealed(self) -> Path:
+        """Encrypted prompts and answers."""
+        return self.root / "sealed"
+
+
+def default_home() -> Home:
+    """Find the home that commands use.
+
+    Returns:
+        ``HOLDFAST_HOME`` if set, else the installed home if there is one, else the XDG data folder.
+    """
+    named = os.environ.get("HOLDFAST_HOME")
+    if named:
+        return Home(Path(named).absolute())
+    if (INSTALLED_HOME / "site.toml").exists():
+        return Home(INSTALLED_HOME)
+    data = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    return Home(Path(data).absolute() / "holdfast")

@@ -1,0 +1,188 @@
+"""The serve worker: answers applications over HTTP on a listening socket that it inherits.
+
+Order: ``{"settings": serving.spec.Settings, "keys": [serving.keys.ApiKey ...], "threads": n, "fds": {"listen": n,
+"audit": n}}``. It loads the models, listens, and says so with the progress step ``ready``. Requests: ``{"op": "keys",
+"keys": [...]}`` replaces the keys and ``{"op": "status"}`` counts; each is answered by ``{"id", "reply"}`` or ``{"id",
+"error"}``. When it is cancelled, or the daemon is gone, it takes no new connection, lets the requests in flight end for
+``GRACE_SECONDS``, and returns. Invariants: it opens no socket and prints nothing; every intent that it recorded has its
+outcome recorded before it returns, unless the log is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+from holdfast.audit.producer import Producer
+from holdfast.errors import HoldfastError, UntrustedBundle, UsageRefused, WorkerFailed
+from holdfast.serving import keys, spec
+from holdfast.serving.answer import Desk
+from holdfast.serving.engine import Engine
+from holdfast.serving.gate import Vault
+from holdfast.serving.openai import Endpoint
+from holdfast.serving.record import AuditRecorder
+from holdfast.serving.template import MAX_TEMPLATE, ChatTemplate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from holdfast.canonical import Json
+    from holdfast.workers.channel import Channel
+
+GRACE_SECONDS = 10  # for requests in flight when serving stops; a longer answer is recorded as cancelled
+MAX_CONNECTIONS = 1024  # open at once; each holds a descriptor and some kilobytes
+IDLE_SECONDS = 30  # that a connection may be kept without a request
+MAX_HEAD = 16 * 2**10  # bytes of a request's line and headers
+BACKLOG = 256  # connections that wait to be accepted
+
+
+def main(channel: Channel, order: dict[str, Json]) -> dict[str, Json]:
+    """Serve until told to stop.
+
+    Args:
+        channel: Messages to and from the daemon.
+        order: See the module's description.
+
+    Returns:
+        ``served``: requests that were answered.
+    """
+    settings = spec.parse(order.get("settings"))
+    vault = Vault(keys.KeyRing(keys.parse_all(order.get("keys"))))
+    listening, appending = _descriptors(order.get("fds"))
+    threads = order.get("threads")
+    engine = Engine(settings, threads if isinstance(threads, int) and threads > 0 else os.cpu_count() or 1)
+    try:
+        service = _Service(channel, settings, engine, vault)
+        return asyncio.run(service.run(listening, appending, _templates(engine, settings)))
+    finally:
+        engine.close()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, telling when it listens."""
+
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._on_ready()
+
+
+class _Service:
+    def __init__(self, channel: Channel, settings: spec.Settings, engine: Engine, vault: Vault) -> None:
+        self._channel, self._settings, self._engine, self._vault = channel, settings, engine, vault
+
+    async def run(
+        self, listening: socket.socket, appending: socket.socket, templates: dict[str, ChatTemplate]
+    ) -> dict[str, Json]:
+        desk = Desk(self._engine, AuditRecorder(Producer(appending)))
+        app = Endpoint(self._settings, self._engine, desk, templates, time.time).app(self._vault)
+        config = uvicorn.Config(
+            app,
+            loop="asyncio",
+            http="h11",
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            backlog=BACKLOG,
+            limit_concurrency=MAX_CONNECTIONS,
+            timeout_keep_alive=IDLE_SECONDS,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+            h11_max_incomplete_event_size=MAX_HEAD,
+        )
+        server = _Server(config, lambda: self._channel.progress("ready", 1, 1))
+        loop = asyncio.get_running_loop()
+        threading.Thread(
+            target=self._listen, args=(lambda: _stop(loop, server),), name="requests", daemon=True
+        ).start()
+        self._engine.start(lambda: _stop(loop, server))
+        try:
+            await server.serve(sockets=[listening])
+        finally:
+            await asyncio.to_thread(self._engine.stop)
+            await desk.drain()
+        if self._engine.crashed:
+            raise WorkerFailed(
+                "serve.crashed",
+                "The engine failed while computing.",
+                remedy="Read the job's log; start serving again.",
+            )
+        return {"served": self._engine.served}
+
+    def _listen(self, stop: Callable[[], None]) -> None:
+        while (message := self._channel.request()) is not None:
+            number, asked = message.get("id"), message.get("request")
+            try:
+                reply = self._reply(asked if isinstance(asked, dict) else {})
+                self._channel.send({"id": number, "reply": reply})
+            except HoldfastError as error:
+                plain: dict[str, Json] = error.to_dict()  # type: ignore[assignment]  # fields are JSON by their own type
+                self._channel.send({"id": number, "error": plain})
+            except OSError:  # the daemon is gone; the next request says so
+                continue
+        stop()
+
+    def _reply(self, asked: dict[str, Json]) -> dict[str, Json]:
+        match asked.get("op"):
+            case "keys":
+                accepted = keys.parse_all(asked.get("keys"))
+                self._vault.ring = keys.KeyRing(accepted)
+                return {"keys": len(accepted)}
+            case "status":
+                return self._engine.status()
+        raise UsageRefused(
+            "serve.operation", "The serve worker does not know this operation.", remedy="Send keys or status."
+        )
+
+
+def _stop(loop: asyncio.AbstractEventLoop, server: uvicorn.Server) -> None:
+    def ask() -> None:
+        server.should_exit = True
+
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(ask)
+
+
+def _descriptors(value: Json) -> tuple[socket.socket, socket.socket]:
+    numbers = [value.get("listen"), value.get("audit")] if isinstance(value, dict) else []
+    if len(numbers) != 2 or not all(isinstance(number, int) for number in numbers):  # noqa: PLR2004 - listen and audit
+        raise WorkerFailed(
+            "serve.order", "The order lacks the descriptors listen and audit.", remedy="Start serving again."
+        )
+    listening, appending = (socket.socket(fileno=number) for number in numbers if isinstance(number, int))
+    return listening, appending
+
+
+def _templates(engine: Engine, settings: spec.Settings) -> dict[str, ChatTemplate]:
+    found = {model.id: _template(engine, model) for model in settings.models}
+    return {name: template for name, template in found.items() if template is not None}
+
+
+def _template(engine: Engine, model: spec.ModelSpec) -> ChatTemplate | None:
+    weights = engine.weights[model.id]
+    source = weights.template()
+    if model.template is not None:
+        try:
+            with Path(model.template).open(encoding="utf-8") as file:
+                source = file.read(MAX_TEMPLATE + 1)
+        except (OSError, UnicodeDecodeError) as error:
+            raise UntrustedBundle(
+                "serve.template",
+                f"The chat template of {model.id} can't be read: {error}.",
+                remedy="Import the model again.",
+            ) from error
+    return None if source is None else ChatTemplate(source, weights.special_texts())

@@ -1,0 +1,158 @@
+"""Every kind of tampering is found by the verifier alone, with the right sequence number."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from holdfast.audit import checkpoint, event, segment, verify
+
+EVENTS = 8
+
+
+@pytest.fixture
+def folder(tmp_path, open_log, draft):
+    log = open_log(tmp_path / "log", segment_bytes=500)
+    intent = log.append(draft(0, "train.run"))
+    for number in range(1, EVENTS - 1):
+        log.append(draft(number))
+    log.append(draft(EVENTS - 1, "train.run.done", cause=intent.seq))
+    log.close()
+    return tmp_path / "log"
+
+
+def layout(path):
+    """The first event of a segment, and where each record begins and ends."""
+    _, first, data, offset = verify.read_segment(path)
+    return first, data, [(record.offset, record.end) for record in verify.records(data, offset)]
+
+
+def rebuild(folder, bodies):
+    """Write a log anew with these event bytes, as somebody would who knows the format but has no key."""
+    for path in verify.segments(folder):
+        path.unlink()
+    data = segment.header("holdfast.example/test/0", 0)
+    for body in bodies:
+        data += segment.record(body, verify.leaf_hash(body), 0)
+    (folder / segment.name(0)).write_bytes(data)
+
+
+def test_an_untouched_log_verifies(folder, keys):
+    verdict = verify.verify_log(folder, keys)
+    assert (verdict.ok, verdict.size, verdict.signed, verdict.notes) == (True, EVENTS, EVENTS, [])
+
+
+def test_a_flipped_bit_anywhere_in_an_event_is_named(folder, keys):
+    for path in verify.segments(folder):
+        first, data, places = layout(path)
+        for number, (start, end) in enumerate(places):
+            for at in range(start, end, 5):
+                path.write_bytes(data[:at] + bytes([data[at] ^ (1 << at % 8)]) + data[at + 1 :])
+                verdict = verify.verify_log(folder, keys)
+                assert verdict.problems[0].seq == first + number, (path.name, at, verdict)
+        for at in range(places[0][0]):
+            path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+            assert verify.verify_log(folder, keys).problems[0].seq == first
+        path.write_bytes(data)
+
+
+@pytest.mark.parametrize("name", ["checkpoint", "log.pub"])
+def test_a_flipped_bit_in_the_signed_files_is_found(folder, name):
+    data = (folder / name).read_bytes()
+    for at in range(0, len(data), 41):
+        (folder / name).write_bytes(data[:at] + bytes([data[at] ^ (1 << at % 8)]) + data[at + 1 :])
+        assert verify.main([str(folder)]) == 3
+
+
+@pytest.mark.parametrize(
+    ("tamper", "bad"),
+    [
+        (lambda bodies: bodies[:3] + bodies[4:], 3),  # deleted
+        (lambda bodies: [*bodies[:2], bodies[3], bodies[2], *bodies[4:]], 2),  # reordered
+        (lambda bodies: [*bodies[:5], bodies[4], *bodies[5:]], 5),  # doubled
+        (lambda bodies: bodies[:6], 6),  # cut off
+        (
+            lambda bodies: [*bodies[:2], bodies[2].replace(b"alice", b"mallo"), *bodies[3:]],
+            None,
+        ),  # edited, rehashed
+        (lambda bodies: [*bodies[:2], b"{}", *bodies[3:]], 2),
+        (lambda bodies: [*bodies[:7], bodies[7].replace(b'"cause":0', b'"cause":1')], 7),
+        (lambda bodies: [*bodies[:7], bodies[7].replace(b"run.done", b"replay.done")], 7),
+        (lambda bodies: [bodies[0].replace(b"T", b"t"), *bodies[1:]], 0),
+    ],
+)
+def test_rewritten_logs_are_found(folder, keys, tamper, bad):
+    bodies = [
+        record.body
+        for path in verify.segments(folder)
+        for record in verify.records(*verify.read_segment(path)[2:])
+    ]
+    rebuild(folder, bodies)
+    assert verify.verify_log(folder, keys).ok
+    rebuild(folder, tamper(bodies))
+    verdict = verify.verify_log(folder, keys)
+    assert verdict.problems[0].seq == bad, verdict
+    assert any("root" in problem.text or "ends before" in problem.text for problem in verdict.problems)
+
+
+def test_a_missing_segment_is_named(folder, keys):
+    paths = verify.segments(folder)
+    assert len(paths) == 4
+    paths[1].unlink()
+    assert verify.verify_log(folder, keys).problems[0].seq == int(paths[1].stem)
+
+
+def test_a_segment_of_another_log_is_found(folder, keys):
+    path = verify.segments(folder)[1]
+    path.write_bytes(path.read_bytes().replace(b"/test/0", b"/test/1", 1))
+    assert verify.verify_log(folder, keys).problems[0].seq == int(path.stem)
+
+
+def test_a_log_signed_anew_with_another_key_is_found(folder, keys, signer):
+    note = verify.parse_note((folder / "checkpoint").read_bytes())
+    other = type(signer).generate()
+    (folder / "checkpoint").write_bytes(checkpoint.make(note.origin, note.size, note.root, other, time=0))
+    (folder / "log.pub").write_bytes(other.public(note.origin))
+    assert verify.main([str(folder)]) == 0
+    assert not verify.verify_log(folder, keys).ok
+
+
+def test_events_after_the_checkpoint_are_noted_as_unsigned(folder, keys, draft):
+    path = verify.segments(folder)[-1]
+    body = event.prepare(draft(8)).stamp(8, "2099-01-02T03:04:05.000006Z", "host")
+    path.write_bytes(path.read_bytes() + segment.record(body, verify.leaf_hash(body), 8) + b"\x00\x00")
+    verdict = verify.verify_log(folder, keys)
+    assert verdict.ok
+    assert [note.seq for note in verdict.notes] == [9, 8]
+
+
+def alone(tmp_path, *arguments):
+    """Run the one file by itself, with nothing of ours on the path."""
+    script = shutil.copy(verify.__file__, tmp_path / "verify.py")
+    command = [sys.executable, "-I", "-W", "error", str(script), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+
+
+def test_the_verifier_needs_nothing_else_of_ours(folder, tmp_path, signer, open_log):
+    source = Path(verify.__file__).read_text(encoding="utf-8")
+    assert "holdfast." not in source.replace("Holdfast", "")
+    assert len(source.splitlines()) <= 500
+    key = tmp_path / "received.pub"
+    key.write_bytes(signer.public("holdfast.example/test/0"))
+    good = alone(tmp_path, folder, "--key", key, "--json")
+    assert (good.returncode, json.loads(good.stdout)["ok"], good.stderr) == (0, True, "")
+    assert "use --key" in alone(tmp_path, folder).stdout
+    receipt = tmp_path / "receipt.tlog-proof"
+    receipt.write_bytes(open_log(folder).prove(4))
+    assert alone(tmp_path, receipt, "--key", key).returncode == 0
+    assert alone(tmp_path, receipt).returncode == 2
+    path = verify.segments(folder)[0]
+    path.write_bytes(path.read_bytes().replace(b'"number":0', b'"number":9'))
+    bad = alone(tmp_path, folder, "--key", key)
+    assert bad.returncode == 3
+    assert bad.stdout.startswith("PROBLEM: event 0: its bytes do not have the hash stored with them")

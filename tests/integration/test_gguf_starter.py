@@ -1,0 +1,28 @@
+"""The starter base keeps the committed bounds when it is converted and quantized."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from holdfast.gguf.spec import BOUNDS, MAX_LOGIT_DIFF
+
+pytestmark = pytest.mark.model
+
+ROOT = Path(__file__).parents[2]
+BASE = ROOT / "bundles" / "starter" / "base"
+
+
+def test_the_starter_base_keeps_the_committed_bounds() -> None:
+    texts = ROOT / "bundles" / "starter" / "suites" / "general" / "items.jsonl"
+    command = [sys.executable, str(ROOT / "scripts" / "gguf_fidelity.py"), str(BASE), str(texts)]
+    fidelity = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)["fidelity"]
+    assert fidelity["token_ids_equal"] is True
+    assert fidelity["f16_max_logit_diff"] <= MAX_LOGIT_DIFF
+    for quantization in BOUNDS:
+        assert fidelity[quantization]["tokens"] >= 2000
+        assert fidelity[quantization]["within_bounds"] is True, fidelity

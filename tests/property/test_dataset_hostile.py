@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import contextlib
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from holdfast.dataset import messages
+from holdfast.errors import UntrustedRecipe
+from holdfast.evaluation.spec import read_suite
+from holdfast.training import packing, spec
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+messages_like = st.lists(
+    st.fixed_dictionaries(
+        {"role": st.sampled_from(["system", "user", "assistant", "x"]), "content": st.text() | json_values}
+    ),
+    max_size=5,
+)
+
+
+@given(st.binary(max_size=300))
+def test_bytes_raise_only_our_error(data):
+    for read in (
+        lambda: messages.read_rows(data, file="d.jsonl"),
+        lambda: spec.read_recipe(data, file="r.toml"),
+        lambda: read_suite(data, data, file="s.toml"),
+    ):
+        with contextlib.suppress(UntrustedRecipe):
+            read()
+
+
+@given(st.text(alphabet="[]{}=\"'\\#.\n a1", max_size=120))
+def test_almost_toml_raises_only_our_error(text):
+    with contextlib.suppress(UntrustedRecipe):
+        spec.read_recipe(text.encode(), file="r.toml")
+
+
+@given(st.lists(st.fixed_dictionaries({"messages": messages_like}) | json_values, max_size=4))
+def test_what_is_taken_is_what_was_written(values):
+    data = "\n".join(json.dumps(value) for value in values).encode()
+    try:
+        rows = messages.read_rows(data, file="d.jsonl")
+    except UntrustedRecipe:
+        return
+    assert [{"messages": row.to_json()} for row in rows] == values
+
+
+@given(st.lists(st.integers(1, 64), max_size=60), st.integers(64, 100))
+def test_packing_keeps_every_example_once_and_within_the_row(lengths, capacity):
+    rows = packing.pack(lengths, capacity)
+    assert sorted(at for row in rows for at in row) == list(range(len(lengths)))
+    used = [sum(lengths[at] for at in row) for row in rows]
+    assert all(0 < size <= capacity for size in used)
+    # Best fit never leaves two rows that would fit into one.
+    assert sum(size <= capacity // 2 for size in used) <= 1
+    assert packing.pack(lengths, capacity) == rows

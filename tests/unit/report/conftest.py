@@ -1,0 +1,230 @@
+"""A short, complete story of a site, as its log would tell it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from holdfast import hashing
+from holdfast.artefact import Artefact, FileRef, Kind
+from holdfast.governance.labels import Label
+
+NOW = "2026-11-22T10:00:00.000000Z"
+LABEL = Label("internal", frozenset({"harbour"}), frozenset({"site"}))
+
+
+def digest(name):
+    return hashing.sha512(name.encode())
+
+
+def artefact(kind, name, *, label=LABEL, parents=(), size=1_000):
+    return Artefact(Kind(kind), name, "1.0", (FileRef("data.bin", size, digest(name)),), label, parents)
+
+
+@dataclass
+class Story:
+    """Events in order; ``tell`` appends one and gives its sequence number."""
+
+    events: list = field(default_factory=list)
+
+    def tell(self, action, by="holdfastd", role=None, *, cause=None, uid=None, clock="host", **params):
+        seq = len(self.events)
+        role = role or ("service" if by == "holdfastd" else "operator")
+        self.events.append(
+            {
+                "seq": seq,
+                "time": f"2026-11-22T09:{seq // 60:02}:{seq % 60:02}.000000Z",
+                "clock": clock,
+                "actor": {
+                    "person": by,
+                    "uid": uid,
+                    "role": role,
+                    "session": None if uid is None else f"s-{by}",
+                },
+                "action": action,
+                "subject": None,
+                "label": None,
+                "params": params,
+                "cause": cause,
+            }
+        )
+        return seq
+
+    def act(self, action, person, role, asked, outcome="done", *, uid=1000, **params):
+        intent = self.tell(action, person, role, uid=uid, **asked)
+        self.tell(f"{action}.{outcome}", person, role, uid=uid, cause=intent, **params)
+        return intent
+
+    @property
+    def log(self):
+        return {"origin": "holdfast.example/harbour", "size": len(self.events), "root": "ab" * 32}
+
+
+@pytest.fixture(scope="session")
+def make_story():
+    def make(*, site="Harbour Office", self_made=True, admitter="amira"):
+        story = Story()
+        story.tell(
+            "site.founded",
+            site=site,
+            zones=["site"],
+            people=[
+                {"name": "amira", "roles": ["administrator"], "fingerprint": "aaaa 0001", "uids": [1000]},
+                {"name": "bruno", "roles": ["administrator"], "fingerprint": "bbbb 0002", "uids": [1001]},
+                {"name": "otto", "roles": ["operator"], "fingerprint": "cccc 0003", "uids": [1000]},
+            ],
+            gaps=["The keys of this demonstration lie beside each other in one folder."],
+        )
+        story.tell(
+            "daemon.started",
+            version="0.1.0",
+            walls={"seccomp": True, "landlock": "abi 7", "egress_sink": False},
+        )
+        story.tell(
+            "trust.pinned",
+            "amira",
+            "administrator",
+            version=1,
+            fingerprint="0123 4567 89ab",
+            self_made=self_made,
+        )
+        base, tokenizer = (
+            artefact("base", "starter-base", size=23_400_000),
+            artefact("tokenizer", "starter-tokenizer"),
+        )
+        request = story.act(
+            "bundle.import",
+            "bruno",
+            "administrator",
+            {"path": "starter"},
+            uid=1001,
+            name="starter",
+            version="1.0",
+            publisher="Holdfast starter",
+            manifest=digest("manifest"),
+            root_version=1,
+            holders=["holder-one", "holder-two"],
+            artefacts=[base.to_json(), tokenizer.to_json()],
+            bytes=24_000_000,
+            volumes=1,
+            requester="bruno",
+        )
+        story.act(
+            "bundle.admit",
+            admitter,
+            "administrator",
+            {"request": request, "requester": "bruno"},
+            request=request,
+            generation=1,
+            artefacts=[base.to_json(), tokenizer.to_json()],
+        )
+        data, recipe = artefact("dataset", "harbour-rules"), artefact("recipe", "adapt")
+        story.tell("dataset.added", "otto", uid=1000, artefacts=[data.to_json()])
+        story.tell("recipe.added", "otto", uid=1000, artefacts=[recipe.to_json()])
+        adapter = artefact("adapter", "harbour", parents=(base.digest, data.digest))
+        run = artefact("run", "harbour-run", parents=(base.digest, recipe.digest))
+        story.act(
+            "train.run",
+            "otto",
+            "operator",
+            {
+                "recipe": recipe.digest,
+                "base": base.digest,
+                "tokenizer": tokenizer.digest,
+                "data": {"rules.jsonl": data.digest},
+            },
+            run=run.digest,
+            adapter=adapter.digest,
+            artefacts=[adapter.to_json(), run.to_json()],
+            steps=120,
+            tokens_per_second=2400.5,
+            seconds=61.5,
+            telemetry=digest("telemetry"),
+        )
+        story.act(
+            "train.replay",
+            "otto",
+            "operator",
+            {"run": run.digest},
+            run=run.digest,
+            adapter_digest=adapter.digest,
+            replayed_digest=adapter.digest,
+            equal=True,
+        )
+        story.act(
+            "eval.run",
+            "otto",
+            "operator",
+            {"run": run.digest, "suites": {"domain": digest("domain"), "general": digest("general")}},
+            run=run.digest,
+            scores={
+                f"{moment}-{engine}": {"domain": {"facts": 0.9333, "joined": 0.9}, "general": {"all": 0.98}}
+                for engine in ("transformers", "q4_k_m")
+                for moment in ("before", "after")
+            },
+        )
+        story.tell(
+            "gate.decided",
+            "otto",
+            uid=1000,
+            run=run.digest,
+            go=True,
+            reasons=["domain 0.93 is at least 0.90"],
+        )
+        gguf = artefact("gguf", "starter-base-q4", parents=(base.digest,))
+        story.act(
+            "model.convert",
+            "otto",
+            "operator",
+            {},
+            artefacts=[gguf.to_json()],
+            fidelity={"kl": 0.012, "top1": 0.97},
+        )
+        story.act(
+            "serve.start",
+            "otto",
+            "operator",
+            {},
+            models=[{"id": "starter", "digest": gguf.digest, "label": LABEL.to_json()}],
+            address="127.0.0.1:8600",
+        )
+        for tenant in ("front-desk", "front-desk", "archive"):
+            asked = story.tell(
+                "answer",
+                "holdfast-serve",
+                "service",
+                model="starter:harbour",
+                model_digest=gguf.digest,
+                adapter_digest=adapter.digest,
+                tenant=tenant,
+                key="k1",
+                prompt_tokens=40,
+            )
+            story.tell(
+                "answer.done",
+                "holdfast-serve",
+                "service",
+                cause=asked,
+                completion_tokens=12,
+                finish_reason="stop",
+            )
+        for count in (1, 2, 10):
+            story.tell(
+                "worker.denied",
+                worker="train",
+                job=7,
+                syscall="connect",
+                destination="192.0.2.1:80",
+                count=count,
+            )
+        story.tell("access.denied", reason="session.role", route="/v1/bundles", uid=1000, person="otto")
+        story.tell("report.residency", "amira", "auditor", uid=1000)
+        return story
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def now():
+    return NOW

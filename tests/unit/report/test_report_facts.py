@@ -1,0 +1,271 @@
+"""What the facts say of a site's log."""
+
+from __future__ import annotations
+
+import pytest
+
+from holdfast import canonical, frames
+from holdfast.artefact import Artefact, FileRef, Kind
+from holdfast.audit import event as events
+from holdfast.audit.event import Actor, Draft, Event
+from holdfast.governance.labels import Label
+from holdfast.report import facts as facts_module
+from holdfast.report import shape
+from holdfast.report.facts import gather
+
+
+@pytest.fixture
+def told(make_story, now):
+    def tell(story=None, **changes):
+        story = story or make_story(**changes)
+        walls = story.events[1]["params"].get("walls", {})
+        return gather(story.events, site="Harbour Office", walls=walls, now=now, log=story.log)
+
+    return tell
+
+
+def test_the_facts_have_their_shape_and_are_canonical(told):
+    facts = told()
+    assert list(shape.faults(facts)) == []
+    assert canonical.decode(canonical.encode(facts), limit=2**20, what="facts") == facts
+
+
+def test_event_objects_and_plain_data_give_the_same_facts(make_story, now):
+    story = make_story()
+    objects = []
+    for event in story.events:
+        draft = {
+            "actor": Actor(**event["actor"]),
+            **{name: event[name] for name in ("action", "params", "cause")},
+        }
+        events.prepare(Draft(**draft))  # the story is one that the log would take
+        objects.append(Event(**draft, **{name: event[name] for name in ("seq", "time", "clock")}))
+    plain = gather(story.events, site="s", walls={}, now=now, log=story.log)
+    assert gather(objects, site="s", walls={}, now=now, log=story.log) == plain
+
+
+def test_a_bundle_names_who_signed_asked_and_admitted(told):
+    (row,) = told()["imports"]
+    assert (row["publisher"], row["holders"], row["root_version"]) == (
+        "Holdfast starter",
+        ["holder-one", "holder-two"],
+        1,
+    )
+    assert (row["requester"], row["admitted"]["by"], row["admitted"]["generation"]) == ("bruno", "amira", 1)
+    assert len(row["artefacts"]) == 2
+
+
+def test_an_import_that_failed_is_listed_with_its_reason(make_story, told):
+    story = make_story()
+    story.act(
+        "bundle.import",
+        "bruno",
+        "administrator",
+        {},
+        "failed",
+        error="media.chunk",
+        message="A chunk was changed.",
+    )
+    facts = told(story)
+    assert [row["reason"] for row in facts["imports_refused"]] == ["A chunk was changed."]
+    assert {"action": "bundle.import", "outcome": "failed", "count": 1}.items() <= facts["endings"][0].items()
+
+
+def test_a_rejected_bundle_says_who_rejected_it(make_story, told):
+    story = make_story()
+    request = story.act("bundle.import", "bruno", "administrator", {}, name="other", version="1")
+    story.act("bundle.reject", "amira", "administrator", {"request": request}, request=request)
+    assert told(story)["imports"][1]["rejected"]["by"] == "amira"
+
+
+def test_artefacts_wait_in_quarantine_until_somebody_decides(make_story, told, now):
+    story = make_story()
+    admitted = next(event for event in story.events if event["action"] == "bundle.admit")
+    waiting = gather(story.events[: admitted["seq"]], site="s", walls={}, now=now, log=story.log)
+    assert {row["state"] for row in waiting["artefacts"]} == {"in quarantine"}
+    assert {row["folder"]: row["artefacts"] for row in waiting["stores"]}["quarantine"] == 2
+    assert {row["state"] for row in told(story)["artefacts"]} == {"held"}
+
+
+def test_what_was_rejected_weighs_on_no_label(make_story, told):
+    story = make_story()
+    files = (FileRef("data.bin", 1, "sha512:" + "7" * 128),)
+    secret = Label("secret", frozenset(), frozenset({"site"}))
+    request = story.act(
+        "bundle.import",
+        "bruno",
+        "administrator",
+        {},
+        artefacts=[Artefact(Kind.BASE, "other", "1", files, secret).to_json()],
+    )
+    assert told(story)["banner"] == "SECRET//harbour @site"
+    story.act("bundle.reject", "amira", "administrator", {"request": request}, request=request)
+    facts = told(story)
+    assert [row["state"] for row in facts["artefacts"] if row["name"] == "other"] == ["rejected"]
+    assert facts["banner"] == "INTERNAL//harbour @site"
+
+
+def test_a_denied_access_names_the_person_or_else_the_account(make_story, told):
+    story = make_story()
+    story.tell("access.denied", reason="session.unknown", route="/v1/status", person=None)
+    story.events[-1]["params"]["uid"] = 77
+    assert [row["person"] for row in told(story)["access_denied"]] == ["otto", "uid 77"]
+
+
+def test_a_run_names_base_data_recipe_and_adapter(told):
+    facts = told()
+    (run,) = facts["training"]
+    named = {row["digest"]: row["name"] for row in facts["artefacts"]}
+    assert named[run["base"]] == "starter-base"
+    assert [named[digest] for digest in run["datasets"]] == ["harbour-rules"]
+    assert (named[run["recipe"]], named[run["adapter"]], named[run["run"]]) == (
+        "adapt",
+        "harbour",
+        "harbour-run",
+    )
+    assert (run["steps"], run["tokens_per_second"], run["by"]) == (120, 2400.5, "otto")
+
+
+def test_a_replay_is_judged_by_its_digests_not_by_what_it_claims(make_story, told):
+    story = make_story()
+    replay = next(event for event in story.events if event["action"] == "train.replay.done")
+    replay["params"]["replayed_digest"] = "sha512:" + "0" * 128
+    facts = told(story)
+    assert facts["replays"][0]["equal"] is False
+    assert any("replay" in gap for gap in facts["gaps"])
+
+
+def test_answers_are_counted_by_model_adapter_and_tenant(told):
+    rows = {row["tenant"]: row for row in told()["answers"]}
+    assert {tenant: row["count"] for tenant, row in rows.items()} == {"front-desk": 2, "archive": 1}
+    front = rows["front-desk"]
+    assert (front["adapter"], front["prompt_tokens"], front["completion_tokens"]) == ("harbour 1.0", 80, 24)
+    assert front["first"]["seq"] < front["last"]["seq"]
+
+
+def test_attempts_of_a_worker_are_counted_once_though_reports_are_cumulative(told):
+    facts = told()
+    assert [row["count"] for row in facts["worker_denied"]] == [10]
+    assert facts["egress"] == {"state": "attempted and denied", "attempts": 10, "sink": False}
+
+
+def test_people_are_told_from_parts_of_the_appliance(told):
+    facts = told()
+    assert [row["name"] for row in facts["people"]] == ["amira", "bruno", "otto"]
+    assert facts["system"]["answer"] == 3
+    otto = facts["people"][2]
+    assert "access.denied" not in otto["by_action"]
+    assert otto["by_action"]["train.run"] == 1
+
+
+def test_every_artefact_is_placed_against_the_zones_of_the_site(make_story, told):
+    story = make_story()
+    elsewhere = (
+        story.events[5]["params"] if "artefacts" in story.events[5]["params"] else story.events[4]["params"]
+    )
+    elsewhere["artefacts"][0]["label"]["zones"] = ["overseas"]
+    facts = told(story)
+    placed = {row["name"]: row["within_zones"] for row in facts["artefacts"]}
+    assert (placed["starter-base"], placed["starter-tokenizer"]) == (False, True)
+    assert any("names none of this site's zones" in gap for gap in facts["gaps"])
+
+
+def test_the_banner_is_the_tightest_label_of_all(make_story, told):
+    story = make_story()
+    imported = next(event for event in story.events if event["action"] == "bundle.import.done")
+    imported["params"]["artefacts"][0]["label"] = {
+        "level": "secret",
+        "compartments": ["x"],
+        "zones": ["site", "b"],
+    }
+    assert told(story)["banner"] == "SECRET//harbour//x @site"
+
+
+def test_what_is_unlabelled_counts_as_the_highest_level(make_story, told):
+    story = make_story()
+    imported = next(event for event in story.events if event["action"] == "bundle.import.done")
+    imported["params"]["artefacts"][0]["label"] = None
+    facts = told(story)
+    assert facts["banner"].startswith("SECRET")
+    assert any("no readable label" in gap for gap in facts["gaps"])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "made on this site itself",
+        "uid 1000 holds the keys of several people (amira, otto)",
+        "no egress sink",
+        "mode 0600",
+        "host's own clock",
+        "No outside witness",
+        "lie beside each other in one folder",
+    ],
+)
+def test_the_demo_admits_its_gaps(told, words):
+    assert any(words in gap for gap in told()["gaps"])
+
+
+def test_gaps_that_do_not_exist_are_not_stated(make_story, now):
+    story = make_story(self_made=False)
+    for event in story.events:
+        event["clock"] = "trusted"
+        event["actor"]["uid"] = None
+    founded = story.events[0]["params"]
+    founded["gaps"] = []
+    founded["people"][2]["uids"] = [1002]
+    walls = {"seccomp": True, "egress_sink": True, "service_keys": "tpm"}
+    facts = gather(story.events, site="Harbour Office", walls=walls, now=now, log=story.log)
+    assert facts["gaps"] == [
+        "No outside witness has countersigned the log's checkpoint that this report stands on."
+    ]
+
+
+def test_admission_by_the_requester_is_a_gap(told):
+    assert any("admitted by the person who asked" in gap for gap in told(admitter="bruno")["gaps"])
+
+
+def test_a_log_of_another_size_is_a_gap(make_story, now):
+    story = make_story()
+    facts = gather(story.events[:-1], site="s", walls={}, now=now, log=story.log)
+    assert any(f"drawn from {len(story.events) - 1} events" in gap for gap in facts["gaps"])
+
+
+def test_an_act_without_outcome_is_under_way_but_not_the_report_itself(make_story, told):
+    story = make_story()
+    story.tell("train.run", "otto", uid=1000)
+    assert [row["action"] for row in told(story)["open"]] == ["train.run"]
+
+
+def test_an_empty_log_gives_facts_too(now):
+    facts = gather([], site="s", walls={}, now=now, log={})
+    assert list(shape.faults(facts)) == []
+    assert facts["banner"] == "SECRET"
+
+
+def test_a_list_that_is_cut_says_so(told, monkeypatch):
+    monkeypatch.setattr(facts_module, "MAX_ROWS", 3)
+    facts = told()
+    assert len(facts["artefacts"]) == 3
+    assert facts["left_out"]["artefacts"] == 4
+    assert any("'artefacts' was cut; 4 more" in gap for gap in facts["gaps"])
+
+
+def test_the_facts_of_a_large_site_fit_one_frame(make_story, told):
+    story = make_story()
+    for number in range(3_000):
+        story.tell("trust.pinned", "n" * 256, "administrator", version=number, fingerprint="f" * 1_000)
+        story.tell("gate.decided", "n" * 256, run="r", go=False, reasons=["because " * 40] * 3)
+    assert len(frames.pack({"order": {"facts": told(story), "out": "/out"}})) < frames.MAX_FRAME
+
+
+def test_shape_names_what_is_missing_unknown_or_of_another_kind(told):
+    facts = told()
+    del facts["gaps"]
+    facts["extra"] = 1
+    facts["training"] = ["text"]
+    assert list(shape.faults(facts)) == [
+        "the section 'gaps' is missing",
+        "the section 'extra' is unknown",
+        "the section 'training' is not a list of objects",
+    ]

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import pytest
+
+from holdfast.training import checkpoints
+from holdfast.training.telemetry import Telemetry
+
+
+def make(tmp_path, step: int, run: str = "r1"):
+    scratch = tmp_path / "scratch"
+    (scratch / "sub").mkdir(parents=True)
+    (scratch / "weights").write_bytes(b"w%d" % step)
+    (scratch / "sub" / "state").write_bytes(b"s%d" % step)
+    return checkpoints.adopt(scratch, tmp_path / "checkpoints", step=step, run=run)
+
+
+def test_the_newest_checkpoint_is_found_and_old_ones_go(tmp_path):
+    for step in (2, 10, 9):
+        make(tmp_path, step)
+    found = checkpoints.latest(tmp_path / "checkpoints", run="r1")
+    assert found is not None
+    assert found[1] == 10
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == [
+        "step-0000000009",
+        "step-0000000010",
+    ]
+
+
+@pytest.mark.parametrize("name", ["weights", "sub/state", checkpoints.SEAL])
+@pytest.mark.parametrize("damage", [b"", b"other", None])
+def test_a_damaged_checkpoint_is_passed_over(tmp_path, name, damage):
+    make(tmp_path, 1)
+    newest = make(tmp_path, 2)
+    if damage is None:
+        (newest / name).unlink()
+    else:
+        (newest / name).write_bytes(damage)
+    found = checkpoints.latest(tmp_path / "checkpoints", run="r1")
+    assert found is not None
+    assert found[1] == 1
+
+
+def test_a_checkpoint_of_another_run_is_never_used(tmp_path):
+    make(tmp_path, 3, run="r2")
+    assert checkpoints.latest(tmp_path / "checkpoints", run="r1") is None
+
+
+def test_a_checkpoint_that_was_being_written_does_not_count(tmp_path):
+    (tmp_path / "checkpoints" / "checkpoint-5").mkdir(parents=True)
+    assert checkpoints.latest(tmp_path / "checkpoints", run="r1") is None
+    assert checkpoints.latest(tmp_path / "nowhere", run="r1") is None
+
+
+def test_a_checkpoint_takes_the_place_of_a_bad_one_of_its_step(tmp_path):
+    (make(tmp_path, 4) / "weights").write_bytes(b"bad")
+    make(tmp_path, 4)
+    found = checkpoints.latest(tmp_path / "checkpoints", run="r1")
+    assert found is not None
+    assert (found[0] / "weights").read_bytes() == b"w4"
+
+
+def test_telemetry_goes_on_after_the_checkpoint_and_drops_half_a_line(tmp_path):
+    path = tmp_path / "telemetry.jsonl"
+    first = Telemetry(path, 0)
+    for step in (1, 2, 3):
+        first.write({"step": step})
+    first.close()
+    with path.open("a") as file:
+        file.write('not json\n{"step": 4')
+    second = Telemetry(path, 2)
+    second.write({"step": 3, "again": True})
+    second.close()
+    assert path.read_text().splitlines() == ['{"step":1}', '{"step":2}', '{"step":3,"again":true}']
+
+
+def test_a_new_run_starts_new_telemetry(tmp_path):
+    path = tmp_path / "telemetry.jsonl"
+    path.write_text('{"step":1}\n')
+    Telemetry(path, 0).close()
+    assert path.read_text() == ""

@@ -1,0 +1,167 @@
+"""Reading the daemon's answers: plain JSON in, what a person reads out. Pure.
+
+Invariant: nothing here raises on an answer of another shape; what is missing is shown as a dash.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from holdfast.governance.labels import LEVELS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from holdfast.canonical import Json
+
+NOTHING = "-"
+SHOWN_DIGITS = 8  # hexadecimal digits of a digest that fit a table
+
+
+def record(value: Json) -> dict[str, Json]:
+    """Take an object.
+
+    Args:
+        value: Any value.
+
+    Returns:
+        It, or an empty one.
+    """
+    return value if isinstance(value, dict) else {}
+
+
+def records(value: Json) -> list[dict[str, Json]]:
+    """Take a list of objects.
+
+    Args:
+        value: Any value.
+
+    Returns:
+        Its objects.
+    """
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+
+
+def texts(value: Json) -> list[str]:
+    """Take a list of texts.
+
+    Args:
+        value: Any value.
+
+    Returns:
+        Its items as texts.
+    """
+    return [str(one) for one in value] if isinstance(value, list) else []
+
+
+def number(value: Json) -> int:
+    """Take a whole number.
+
+    Args:
+        value: Any value.
+
+    Returns:
+        It, or 0.
+    """
+    return value if isinstance(value, int) else 0
+
+
+def figure(value: Json, digits: int) -> str:
+    """Write a figure.
+
+    Args:
+        value: Any value.
+        digits: Digits after the point.
+
+    Returns:
+        Its text, or a dash.
+    """
+    return f"{value:.{digits}f}" if isinstance(value, int | float) else NOTHING
+
+
+def told(value: Json) -> str:
+    """Write a value that may be missing.
+
+    Args:
+        value: Any value.
+
+    Returns:
+        Its text, or a dash.
+    """
+    return NOTHING if value is None or value == "" else str(value)
+
+
+def brief(digest: Json) -> str:
+    """Shorten a digest.
+
+    Args:
+        digest: ``sha512:...``, bare hexadecimal, or nothing.
+
+    Returns:
+        Its first digits, or a dash.
+    """
+    return str(digest).rpartition(":")[2][:SHOWN_DIGITS] if digest else NOTHING
+
+
+def bytes_told(count: Json) -> str:
+    """Write a number of bytes.
+
+    Args:
+        count: Bytes.
+
+    Returns:
+        For example ``13.4 MB``, or a dash.
+    """
+    if not isinstance(count, int):
+        return NOTHING
+    value = float(count)
+    for unit in ("B", "kB", "MB"):
+        if value < 1000:  # noqa: PLR2004 - SI prefixes
+            return f"{value:.0f} B" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} GB"
+
+
+def seconds_told(value: Json) -> str:
+    """Write a duration.
+
+    Args:
+        value: Seconds.
+
+    Returns:
+        For example ``2 min 05 s``, or a dash.
+    """
+    if not isinstance(value, int | float):
+        return NOTHING
+    minutes, seconds = divmod(round(value), 60)
+    return f"{minutes} min {seconds:02d} s" if minutes else f"{seconds} s"
+
+
+def verdict(gate: Json) -> str:
+    """Write a gate's decision.
+
+    Args:
+        gate: The gate, or None.
+
+    Returns:
+        ``go``, ``no-go`` or a dash.
+    """
+    return ("go" if gate["go"] else "no-go") if isinstance(gate, dict) and "go" in gate else NOTHING
+
+
+def banner(labels: Iterable[Json]) -> tuple[str, str]:
+    """Find the highest label among things.
+
+    Args:
+        labels: Their labels, as plain data.
+
+    Returns:
+        The level, and the text of the banner; the level is empty if there is nothing.
+    """
+    found = [record(one) for one in labels]
+    levels = [str(one["level"]) for one in found if one.get("level") in LEVELS]
+    if not levels:
+        return "", "NO DATA HELD"
+    level = max(levels, key=LEVELS.index)
+    compartments = sorted({name for one in found for name in texts(one.get("compartments"))})
+    return level, "//".join([level.upper(), *compartments])
