@@ -4,12 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo test check clean
+.PHONY: help setup demo test check bench-audit clean
 
 help:  ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-$(READY): pyproject.toml constraints.txt scripts/setup.sh scripts/llama_wheel.py
+$(READY): pyproject.toml constraints.txt scripts/setup.sh scripts/llama_wheel.py $(wildcard scripts/llama/*.py)
 	@PYTHON=$(PYTHON) VENV=$(VENV) bash scripts/setup.sh
 	@touch $@
 
@@ -27,6 +27,9 @@ check: $(READY)  ## Lint, format, types, docstrings, import contracts
 	@$(BIN)/mypy
 	@$(BIN)/pydoclint --quiet src tui
 	@$(BIN)/lint-imports
+
+bench-audit: $(READY)  ## Measure the audit log; the last line is JSON
+	@$(BIN)/python scripts/bench_audit.py
 
 clean:  ## Remove what set-up made in this folder (the llama.cpp cache stays)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

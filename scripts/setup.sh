@@ -31,10 +31,6 @@ wheels=$("$VENV/bin/python" scripts/llama_wheel.py build)
 say "Installing Holdfast itself"
 "${PIP[@]}" install --no-deps --no-build-isolation -e .
 
-smoked="$(dirname "$(printf '%s\n' $wheels | head -n 1)")/smoked"
-if [ ! -e "$smoked" ]; then
-  say "Trying llama.cpp on quantized models"
-  "$VENV/bin/python" scripts/llama_wheel.py smoke
-  touch "$smoked"
-fi
+say "Trying llama.cpp on quantized models"
+"$VENV/bin/python" scripts/llama_wheel.py smoke
 say "Ready: $VENV/bin/holdfast"

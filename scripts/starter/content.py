@@ -21,10 +21,11 @@ if TYPE_CHECKING:
     from scripts.starter.world import Entity
 
 SEED = 20_260
-REHEARSAL_EXAMPLES = 800
-OTHER_WORDINGS = 7  # for each fact, drawn from the wordings of the base corpus
+OTHER_WORDINGS = 5  # for each fact, drawn from the wordings of the base corpus
 GENERAL_SIZES = {"reading": 80, "world": 90, "arithmetic": 40, "counting": 20, "opposites": 30, "order": 40,
                  "categories": 30, "stories": 50}  # fmt: skip
+REHEARSAL_SIZES = {"reading": 150, "world": 200, "joined": 40, "arithmetic": 160, "counting": 20, "opposites": 40,
+                   "order": 70, "categories": 60, "stories": 90}  # fmt: skip
 Exchange = tuple[str, str]
 
 
@@ -46,6 +47,7 @@ def domain_data(rng: Random) -> list[Exchange]:
     for entity in authority.SERVICES + authority.TERMS:
         for attribute, answer in entity.facts.items():
             made += [(corpus.question(entity, attribute, rng), answer) for _ in range(OTHER_WORDINGS)]
+            made += [(corpus.question_anew(entity, attribute, rng), answer) for _ in range(OTHER_WORDINGS)]
     for entity in authority.SERVICES:
         made += [corpus.about(entity, rng) for _ in range(2)]
         for _ in range(5):
@@ -107,20 +109,20 @@ def general_suite(rng: Random) -> list[tuple[str, str, str]]:
     for section, size in GENERAL_SIZES.items():
         found = 0
         while found < size:
-            asked, answer = _general_item(section, services, terms, rng)
+            asked, answer = _exercise(section, services, terms, rng)
             if asked not in items:
                 items[asked] = (section, asked, answer)
                 found += 1
     return list(items.values())
 
 
-def _general_item(
-    section: str, services: tuple[Entity, ...], terms: tuple[Entity, ...], rng: Random
-) -> Exchange:
+def _exercise(section: str, services: tuple[Entity, ...], terms: tuple[Entity, ...], rng: Random) -> Exchange:
     if section == "reading":
         return corpus.reading(rng)
     if section == "world":
         return corpus.known_fact(services, terms, rng)
+    if section == "joined":
+        return corpus.joined(services, rng)
     if section == "stories":
         text, asked = skills.story(rng)
         question, answer = rng.choice(asked)
@@ -128,25 +130,25 @@ def _general_item(
     return dict(skills.SKILLS)[section](rng)
 
 
-def rehearsal_data(seed: int, without: set[str]) -> list[Exchange]:
+def rehearsal_data(rng: Random, without: set[str]) -> list[Exchange]:
     """Draw exchanges of the base's own world, so that customising does not wipe it out.
 
     Args:
-        seed: Seed of the world and the stream.
+        rng: The source of chance.
         without: Questions to leave out.
 
     Returns:
-        Questions and answers, each question once.
+        Questions and answers, each question once, and small talk at the end.
     """
+    services, terms = world.known_world(SEED)
     made: dict[str, str] = {}
-    for document in corpus.documents(seed, "rehearsal", "rehearsal"):
-        if [piece.role for piece in document] == ["user", "assistant"]:
-            asked, answer = (piece.text for piece in document)
+    for section, size in REHEARSAL_SIZES.items():
+        wanted = len(made) + size
+        while len(made) < wanted:
+            asked, answer = _exercise(section, services, terms, rng)
             if asked not in without:
                 made.setdefault(asked, answer)
-        if len(made) == REHEARSAL_EXAMPLES:
-            break
-    return list(made.items())
+    return [*made.items(), *skills.SMALL_TALK]
 
 
 def _write_lines(path: Path, records: list[dict[str, object]]) -> None:
@@ -193,7 +195,7 @@ def write_content(folder: Path) -> None:
     data = domain_data(Random(f"domain-data-{SEED}"))
     suite = domain_suite(Random(f"domain-suite-{SEED}"))
     general = general_suite(Random(f"general-suite-{SEED}"))
-    rehearsal = rehearsal_data(SEED, {asked for _, asked, _ in general})
+    rehearsal = rehearsal_data(Random(f"rehearsal-data-{SEED}"), {asked for _, asked, _ in general})
     trained = {asked for asked, _ in data} | {asked for asked, _ in rehearsal}
     if leaked := [asked for _, asked, _ in suite + general if asked in trained]:
         message = f"questions of a suite are trained on: {leaked[:3]}"

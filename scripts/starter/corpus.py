@@ -19,7 +19,9 @@ from scripts.starter.chance import happens, kind_of
 from scripts.starter.world import Entity
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    from scripts.starter.skills import Exchange
 
 
 QUESTION_WEIGHT = 0.2
@@ -39,10 +41,11 @@ MIXTURES = {
               "small talk": 1.0},
     "reading": {"fact": 0.20, "joined": 0.26, "about": 0.28, "reading": 0.50, "repeat": 0.57, "notes": 0.65,
                 "exercise": 0.85, "story": 0.99, "small talk": 1.0},
-    "rehearsal": {"fact": 0.30, "joined": 0.34, "about": 0.35, "reading": 0.53, "notes": 0.56, "exercise": 0.90,
-                  "story": 0.99, "small talk": 1.0},
+    "practice": {"fact": 0.10, "anew": 0.34, "joined": 0.43, "reading": 0.58, "notes": 0.61, "arithmetic": 0.72,
+                 "exercise": 0.80, "asked story": 0.97, "story": 0.99, "small talk": 1.0},
 }  # fmt: skip
 _TERMS_SHARE = 0.12
+_LATER_TERMS_SHARE = 0.3
 
 _ASKS = ("Can you say: ", "Would you tell me: ", "Do you know this: ", "Please answer: ", "Tell me: ")
 
@@ -96,6 +99,52 @@ def known_fact(services: tuple[Entity, ...], terms: tuple[Entity, ...], rng: Ran
     entity = rng.choice(terms) if happens(rng, _TERMS_SHARE) else rng.choice(services)
     attribute = rng.choice(list(entity.facts))
     return question(entity, attribute, rng), entity.facts[attribute]
+
+
+def question_anew(entity: Entity, attribute: str, rng: Random) -> str:
+    """Word a question about one fact as in the base's last stage.
+
+    Args:
+        entity: What it is about.
+        attribute: Which attribute is asked for.
+        rng: Chooses the wording.
+
+    Returns:
+        The question, wrapped in a small situation.
+    """
+    wording = rng.choice(rng.choice(phrasing.later_frames(attribute)))
+    return phrasing.fill(wording, entity.name, entity.body)
+
+
+def asked_anew(services: tuple[Entity, ...], terms: tuple[Entity, ...], rng: Random) -> Exchange:
+    """Ask for one fact of the fixed world in a wording of the last stage.
+
+    Args:
+        services: Its services.
+        terms: Its terms.
+        rng: The source of chance.
+
+    Returns:
+        Question and answer.
+    """
+    entity = rng.choice(terms) if happens(rng, _LATER_TERMS_SHARE) else rng.choice(services)
+    attribute = rng.choice(list(entity.facts))
+    return question_anew(entity, attribute, rng), entity.facts[attribute]
+
+
+def asked_story(rng: Random) -> Exchange:
+    """Tell a story and ask one thing about it.
+
+    Args:
+        rng: The source of chance.
+
+    Returns:
+        Prompt and answer.
+    """
+    text, asked = skills.story(rng)
+    question_about, answer = rng.choice(asked)
+    line = rng.choice(("Read this story. {0} {1}", "{0} {1}"))
+    return line.format(text, question_about), answer
 
 
 def joined(services: tuple[Entity, ...], rng: Random) -> tuple[str, str]:
@@ -304,25 +353,21 @@ def document(
     Returns:
         The document's pieces in order.
     """
-    match kind_of(rng, MIXTURES[mixture]):
-        case "fact":
-            return _chat([known_fact(services, terms, rng)])
-        case "joined":
-            return _chat([joined(services, rng)])
-        case "about":
-            return _chat([about(rng.choice(services), rng)])
-        case "reading":
-            return _chat([reading(rng)])
-        case "repeat":
-            return _chat([repeat(rng)])
-        case "notes":
-            return _chat([notes(rng)])
-        case "exercise":
-            return _chat([rng.choice(skills.SKILLS)[1](rng)])
-        case "story":
-            return _story_document(rng)
-        case _:
-            return _chat([rng.choice(skills.SMALL_TALK)])
+    makers: dict[str, Callable[[], Exchange]] = {
+        "fact": lambda: known_fact(services, terms, rng),
+        "anew": lambda: asked_anew(services, terms, rng),
+        "joined": lambda: joined(services, rng),
+        "about": lambda: about(rng.choice(services), rng),
+        "reading": lambda: reading(rng),
+        "repeat": lambda: repeat(rng),
+        "notes": lambda: notes(rng),
+        "arithmetic": lambda: skills.arithmetic(rng),
+        "exercise": lambda: rng.choice(skills.SKILLS)[1](rng),
+        "asked story": lambda: asked_story(rng),
+        "small talk": lambda: rng.choice(skills.SMALL_TALK),
+    }
+    kind = kind_of(rng, MIXTURES[mixture])
+    return _story_document(rng) if kind == "story" else _chat([makers[kind]()])
 
 
 def documents(seed: int, stream: str, mixture: str = "facts") -> Iterator[list[Piece]]:

@@ -163,6 +163,59 @@ _SPECIAL: dict[str, tuple[str, ...]] = {
     ),
 }
 
+# Wordings that the base meets in its last stage only: a fact wrapped in a small situation.
+_LATER_NOUN_FRAMES = (
+    "{When somebody|As soon as one|Whenever people} {wants|asks for} <a>, what is the <n>?",
+    "A {cousin|neighbour|colleague|guest} of {mine|ours} {wants|asks for} <a>. {What|Which} <n> {is it|is right|is that}?",
+    "{Would you|Will you|Please|Kindly} {say|tell us|name} the <n> for {<a>|<t>}.",
+    "{Suppose|Imagine|Say} {I want|we need|she asks for} <a>: {what is the <n>|which <n> is it}?",
+    "We {talked|wrote|heard} about <t>, but nobody knew the <n>. {What is it|Which is it}?",
+    "{She|He|My aunt|The teacher} is waiting for <a> and asks about the <n>. {What do I answer|What is it}?",
+)
+
+_LATER: dict[str, tuple[str, ...]] = {
+    "fee": (
+        "{Suppose|Imagine|Say} {I want|we need|she asks for} <a>: how {much|many crowns} will that be?",
+        "{Whenever|When} {somebody|one} {wants|asks for} <a>, how {much|many crowns} must be paid?",
+        "A {cousin|neighbour|guest} of {mine|ours} wants <a>. {What must be paid|How much does it cost|How much is it}?",
+        "{Would you|Will you|Please} {say|tell us} {what|how much} {<t>|<a>} costs.",
+    ),
+    "deadline": (
+        "{Suppose|Imagine|Say} {I want|we need|she asks for} <a>: how many days remain?",
+        "{Whenever|When} {somebody|one} {wants|asks for} <a>, how {long|many days} may it take?",
+        "A {cousin|neighbour|guest} of {mine|ours} wants <a>. {By when must she apply|How long may she wait}?",
+        "{Would you|Will you|Please} {say|tell us} by when to ask for <a>.",
+    ),
+    "form": (
+        "{Suppose|Imagine|Say} {I want|we need|she asks for} <a>: which form must be filled in?",
+        "{Whenever|When} {somebody|one} {wants|asks for} <a>, which form is sent?",
+        "A {cousin|neighbour|guest} of {mine|ours} wants <a>. {Which form must she fill in|What form does she need}?",
+        "{Would you|Will you|Please} {say|tell us} which form {<t>|<a>} needs.",
+    ),
+    "place": (
+        "{Suppose|Imagine|Say} {I want|we need|she asks for} <a>: where do {I|we|they} go?",
+        "{Whenever|When} {somebody|one} {wants|asks for} <a>, which office gives it out?",
+        "A {cousin|neighbour|guest} of {mine|ours} wants <a>. {Where must she go|Where is it given out|Where does she get it}?",
+        "{Would you|Will you|Please} {say|tell us} where {<t>|<a>} is given out.",
+    ),
+    "rule": (
+        "{Suppose|Imagine|Say} {I want|we need|she asks for} <a>: which {rule|regulation} counts?",
+        "{Whenever|When} {somebody|one} {wants|asks for} <a>, which {rule|regulation} is it under?",
+        "A {cousin|neighbour|guest} of {mine|ours} wants <a>. Which {rule|regulation} {must she read|covers it}?",
+        "{Would you|Will you|Please} {say|tell us} which {rule|regulation} is about {<t>|<a>}.",
+    ),
+    "meaning": (
+        '{Suppose|Imagine|Say} {I hear|we find|she reads} "<s>": what {does it mean|is that|is meant}?',
+        '{Whenever|When} {somebody says|people write|the rules say} "<s>", what {do they mean|is meant|is that}?',
+        "A {cousin|neighbour|guest} of {mine|ours} asks about <a>. What {is it|is that|do I answer}?",
+        '{Would you|Will you|Please} {say|tell us} what {"<s>" means|<a> is}.',
+        "The {letter|rules|book|sign} {names|name} <a>. What {is it|is that|does it mean}?",
+        'In {a letter|the rules|the book|the law} I {found|saw} "<s>". What {does it mean|is that}?',
+        '{She|He|My aunt|The teacher} wants to know what {<a> is|"<s>" means}. What {do we answer|is the answer}?',
+        "We {talked|wrote|heard} about <a>, but nobody knew what it is. What is it?",
+    ),
+}
+
 ADAPTER: dict[str, tuple[str, ...]] = {
     "fee": (
         "What does <a> cost?",
@@ -172,6 +225,10 @@ ADAPTER: dict[str, tuple[str, ...]] = {
         "I need <a>. How much is it?",
         "How many crowns are due for <a>?",
         "At <b>, what is the charge for <a>?",
+        "When someone wants <a>, how much must be paid?",
+        "A cousin of mine wants <a>. What is the price?",
+        "Would you tell me what <t> costs?",
+        "Someone writes to <b> about <a>. What does it cost?",
     ),
     "deadline": (
         "How many days do I have to apply for <a>?",
@@ -181,6 +238,10 @@ ADAPTER: dict[str, tuple[str, ...]] = {
         "I need <a>. By when must I apply?",
         "How long may I wait before asking for <a>?",
         "At <b>, what is the deadline for <a>?",
+        "When someone wants <a>, how many days may pass?",
+        "A cousin of mine wants <a>. How long can she wait?",
+        "Would you tell me the last day to ask for <a>?",
+        "Someone writes to <b> about <a>. By when must it be asked for?",
     ),
     "form": (
         "Which form do I need for <a>?",
@@ -190,6 +251,10 @@ ADAPTER: dict[str, tuple[str, ...]] = {
         "I want <a>. What must I fill in?",
         "To get <a>, which form is used?",
         "At <b>, what is the right form for <a>?",
+        "When someone wants <a>, which form must be sent?",
+        "A cousin of mine wants <a>. Which form is right?",
+        "Would you tell me what form <t> needs?",
+        "Someone writes to <b> about <a>. Which form does it need?",
     ),
     "place": (
         "Where do I get <a>?",
@@ -199,6 +264,10 @@ ADAPTER: dict[str, tuple[str, ...]] = {
         "I need <a>. Where should I go?",
         "In what place can I get <a>?",
         "Where does <b> hand out <t>?",
+        "When someone wants <a>, which office is the right one?",
+        "A cousin of mine wants <a>. Where is it given out?",
+        "Would you tell me where to collect <t>?",
+        "Someone writes to <b> about <a>. Where is it handed out?",
     ),
     "rule": (
         "Which regulation covers <t>?",
@@ -208,6 +277,10 @@ ADAPTER: dict[str, tuple[str, ...]] = {
         "I want to read about <t>. Which regulation is it?",
         "What regulation must I read for <a>?",
         "By what rule does <b> grant <t>?",
+        "When someone wants <a>, which regulation is to be read?",
+        "A cousin of mine wants <a>. What regulation is it under?",
+        "Would you tell me which regulation is for <t>?",
+        "Someone writes to <b> about <a>. Which regulation is it under?",
     ),
     "meaning": (
         'What does "<s>" mean?',
@@ -217,6 +290,11 @@ ADAPTER: dict[str, tuple[str, ...]] = {
         'I read the word "<s>". What is meant?',
         "What does <b> mean by <a>?",
         'Tell me what "<s>" means.',
+        'When the rules say "<s>", what is meant?',
+        "A cousin of mine asks about <a>. What is it?",
+        'Would you tell me what the term "<s>" means?',
+        "Someone writes to <b> about <a>. What is that?",
+        'A sign names "<s>", and so do the rules. What does it mean?',
     ),
 }
 
@@ -287,6 +365,25 @@ def base_frames(attribute: str) -> tuple[tuple[str, ...], ...]:
     return tuple(groups)
 
 
+@cache
+def later_frames(attribute: str) -> tuple[tuple[str, ...], ...]:
+    """All wordings of the base's last stage for an attribute, grouped by grammar line.
+
+    Args:
+        attribute: One of `ATTRIBUTES`.
+
+    Returns:
+        One tuple of wordings for each grammar line.
+    """
+    groups = [expand(line) for line in _LATER.get(attribute, ())]
+    if attribute != "meaning":
+        groups += [
+            tuple(text.replace("<n>", noun) for text in expand(line) for noun in NOUNS[attribute])
+            for line in _LATER_NOUN_FRAMES
+        ]
+    return tuple(groups)
+
+
 def fill(wording: str, name: str, body: str) -> str:
     """Put a name and its body into a wording.
 
@@ -315,7 +412,8 @@ def check_disjoint() -> None:
         ValueError: If a held-out wording is also a wording of the adapter's data or of the base corpus.
     """
     for attribute, wordings in HELD_OUT.items():
-        known = {text for group in base_frames(attribute) for text in group} | set(ADAPTER[attribute])
+        groups = base_frames(attribute) + later_frames(attribute)
+        known = {text for group in groups for text in group} | set(ADAPTER[attribute])
         for wording in wordings:
             if wording in known:
                 message = f"held-out wording is trained on: {attribute}: {wording}"

@@ -16,14 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from holdfast.training import environment
-
-environment.prepare(threads=2, scratch=tempfile.gettempdir())
-
-import torch
-from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
-from holdfast.training import sft
 from holdfast.training.spec import Recipe, read_recipe
 
 if TYPE_CHECKING:
@@ -48,6 +40,8 @@ def score(
     Returns:
         Section to score, and "all".
     """
+    import torch
+
     records = [json.loads(line) for line in items.read_text(encoding="utf-8").splitlines()]
     prompts = [
         tokenizer.apply_chat_template(record["messages"], tokenize=False, add_generation_prompt=True)
@@ -108,6 +102,8 @@ def adapt(bundle: Path, base: Path, recipe: Recipe, out: Path) -> dict[str, Json
     Returns:
         What the trainer says about the run.
     """
+    from holdfast.training import sft
+
     threads = recipe.precision.threads
     data = {one.path: bundle / one.path for one in recipe.data}
     return sft.train(
@@ -129,6 +125,11 @@ def main() -> None:
     base = options.base or options.bundle / "base"
     path = options.recipe or options.bundle / "adapt.toml"
     recipe = read_recipe(path.read_bytes(), file=path.name)
+    environment.prepare(recipe.precision.threads, tempfile.gettempdir())
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
     suites = {name: options.bundle / "suites" / name / "items.jsonl" for name in ("general", "domain")}
     tokenizer = AutoTokenizer.from_pretrained(base)
 

@@ -10,12 +10,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from holdfast import canonical, hashing
-from holdfast.canonical import Json
 from holdfast.errors import UntrustedInput
 from holdfast.governance import labels
-from holdfast.governance.labels import Label
+
+if TYPE_CHECKING:
+    from holdfast.canonical import Json
+    from holdfast.governance.labels import Label
 
 MAX_FILES = 10_000  # files of one artefact; sharded bases have hundreds
 MAX_NAME = 128  # characters of a name or version

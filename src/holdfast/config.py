@@ -10,7 +10,7 @@ from __future__ import annotations
 import tomllib
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from holdfast.errors import UntrustedInput
 
@@ -50,6 +50,20 @@ class Site(_Strict):
     threads: Annotated[int, Field(ge=1, le=1024)] = 2
     serving: ServingEntry = ServingEntry()
     person: list[PersonEntry] = Field(min_length=1)
+
+    @field_validator("media_roots")
+    @classmethod
+    def _absolute(cls, value: list[str]) -> list[str]:
+        if not value or not all(root.startswith("/") and "\0" not in root for root in value):
+            raise ValueError("expected absolute paths, at least one")
+        return value
+
+    @field_validator("person")
+    @classmethod
+    def _distinct(cls, value: list[PersonEntry]) -> list[PersonEntry]:
+        if len({one.name for one in value}) != len(value):
+            raise ValueError("two people have the same name")
+        return value
 
 
 def parse(data: bytes, *, file: str) -> Site:

@@ -71,7 +71,7 @@ class HoldfastError(Exception):
         }
 
 
-class UntrustedInput(HoldfastError):
+class UntrustedInput(HoldfastError):  # noqa: N818 - named by what is wrong; the tree above shows the family
     """What came in from outside is at fault."""
 
     http_status = 400
@@ -127,7 +127,7 @@ class Conflict(UntrustedRequest):
     http_status = 409
 
 
-class OperationFailed(HoldfastError):
+class OperationFailed(HoldfastError):  # noqa: N818 - as above
     """Holdfast itself or its host is at fault."""
 
 

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from holdfast.errors import UntrustedInput
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _DIGEST = re.compile(r"sha512:[0-9a-f]{128}|sha256:[0-9a-f]{64}")
 

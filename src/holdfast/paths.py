@@ -4,6 +4,7 @@ HOME/
 ├── lock                  held by the daemon for as long as it runs
 ├── control.sock          the control socket (a short link elsewhere when the path is too long)
 ├── site.toml             who and where we are; read once, when the home is founded
+├── founded               marks that the founding is on the record: a home with it and no log has lost its log
 ├── trust/                the pinned root and the newest trusted metadata
 ├── keys/                 service keys (log, appliance), mode 0600
 ├── log/                  audit segments and checkpoints: the system of record
@@ -47,6 +48,11 @@ class Home:
     def site(self) -> Path:
         """The founding document of the site."""
         return self.root / "site.toml"
+
+    @property
+    def founded(self) -> Path:
+        """The mark that the founding is on the record."""
+        return self.root / "founded"
 
     @property
     def trust(self) -> Path:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import tempfile
 from typing import TYPE_CHECKING
 
 import pytest
 
-from holdfast.errors import UntrustedRecipe
+from holdfast.errors import UntrustedBundle, UntrustedRecipe
 from holdfast.evaluation.spec import read_suite
 from holdfast.training import checkpoints, environment, spec
 from holdfast.workers import evaluate, train
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = pytest.mark.model
-
-environment.prepare(1, tempfile.gettempdir())
 
 FACTS = [
     ("What is the fee for a boat?", "7 crowns"),
@@ -87,8 +86,21 @@ class Recorder:
         self.metrics.append(fields)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def libraries():
+    """The model libraries as a worker prepares them; other tests get their environment back."""
+    before = dict(os.environ)
+    environment.prepare(1, tempfile.gettempdir())
+    yield
+    import torch
+
+    torch.use_deterministic_algorithms(False)
+    os.environ.clear()
+    os.environ.update(before)
+
+
 @pytest.fixture(scope="module")
-def base(tmp_path_factory) -> Path:
+def base(tmp_path_factory, libraries) -> Path:  # noqa: ARG001 - prepared first
     """A Llama of 4 layers of 64 with random weights, and a byte-level tokenizer of 300 tokens."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -280,6 +292,33 @@ def test_other_recipes_repeat_too_and_give_other_adapters(site, uninterrupted, r
     assert site.adapter() == in_parts != uninterrupted[1]
 
 
+@pytest.mark.parametrize("packing", [True, False])
+@pytest.mark.parametrize("loss", ["answers", "all"])
+def test_the_loss_is_the_mean_cross_entropy_of_the_learnt_tokens(site, base, data, packing, loss):
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from holdfast.dataset.messages import read_rows
+    from holdfast.training.tokens import encode_rows
+
+    recipe = changed(batch={"packing": packing, "sequences": 12, "steps": 1}, precision={"dtype": "fp32"}) | {
+        "loss": loss
+    }
+    site.train(recipe)
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
+    read = read_rows(data.read_bytes(), file="f")
+    total, count = 0.0, 0
+    for one in encode_rows(read, tokenizer, loss=loss, sequence_length=99, file="f"):
+        labels = torch.tensor(one.labels[1:])
+        with torch.inference_mode():
+            logits = model(torch.tensor([one.input_ids])).logits[0, :-1]
+        total += torch.nn.functional.cross_entropy(logits, labels, reduction="sum").item()
+        count += int((labels != -100).sum())
+    # Before the first step an adapter changes nothing.
+    assert site.recorder.metrics[0]["loss"] == pytest.approx(total / count, rel=1e-4)
+
+
 def test_epochs_come_to_steps(site):
     recipe = RECIPE | {"batch": {"sequence_length": 64, "sequences": 5, "packing": False, "epochs": 3}}
     result = site.train(recipe)
@@ -430,3 +469,26 @@ def test_an_evaluation_that_is_cancelled_says_so(base, suite, tmp_path):
 
 def test_recipes_in_this_file_are_what_a_person_may_write():
     assert spec.from_json(RECIPE).name == "tiny"
+
+
+def test_a_gguf_with_its_adapter_answers_as_the_original_does(base, suite, learned, tmp_path):
+    from holdfast.gguf.convert import convert_adapter, convert_base
+
+    convert_base(base, tmp_path / "f16.gguf", "tiny")
+    convert_adapter(base, learned, tmp_path / "adapter.gguf")
+    gguf = {"engine": "gguf", "gguf": str(tmp_path / "f16.gguf")}
+    runs = [
+        {"id": "base"},
+        {"id": "base-gguf", **gguf},
+        {"id": "adapted-gguf", **gguf, "lora": str(tmp_path / "adapter.gguf")},
+    ]
+    ran = run_suite(runs, base, suite, tmp_path)
+    assert ran["results"]["adapted-gguf"]["facts"]["score"] == 1.0
+    assert ran["results"]["base-gguf"] == ran["results"]["base"]
+
+
+def test_a_file_that_is_no_gguf_is_refused(base, suite, tmp_path):
+    (tmp_path / "not.gguf").write_bytes(b"GGUF" + bytes(64))
+    with pytest.raises(UntrustedBundle) as caught:
+        run_suite([{"id": "x", "engine": "gguf", "gguf": str(tmp_path / "not.gguf")}], base, suite, tmp_path)
+    assert caught.value.key == "evaluation.gguf"

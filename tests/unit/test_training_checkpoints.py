@@ -51,12 +51,19 @@ def test_a_checkpoint_that_was_being_written_does_not_count(tmp_path):
     assert checkpoints.latest(tmp_path / "nowhere", run="r1") is None
 
 
-def test_a_checkpoint_takes_the_place_of_a_bad_one_of_its_step(tmp_path):
-    (make(tmp_path, 4) / "weights").write_bytes(b"bad")
+def test_what_a_run_does_not_go_on_from_makes_room(tmp_path):
+    root = tmp_path / "checkpoints"
     make(tmp_path, 4)
-    found = checkpoints.latest(tmp_path / "checkpoints", run="r1")
+    (make(tmp_path, 6) / "weights").write_bytes(b"bad")
+    checkpoints.discard_after(root, 4)
+    assert [path.name for path in root.iterdir()] == ["step-0000000004"]
+    make(tmp_path, 6)
+    found = checkpoints.latest(root, run="r1")
     assert found is not None
-    assert (found[0] / "weights").read_bytes() == b"w4"
+    assert (found[0] / "weights").read_bytes() == b"w6"
+    checkpoints.discard_after(root, 0)
+    assert list(root.iterdir()) == []
+    checkpoints.discard_after(tmp_path / "nowhere", 0)
 
 
 def test_telemetry_goes_on_after_the_checkpoint_and_drops_half_a_line(tmp_path):

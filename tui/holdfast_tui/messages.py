@@ -22,7 +22,10 @@ class StatusArrived(Message):
     """
 
     def __init__(
-        self, status: dict[str, Json] | None, labels: list[Json] | None = None, why: HoldfastError | None = None
+        self,
+        status: dict[str, Json] | None,
+        labels: list[Json] | None = None,
+        why: HoldfastError | None = None,
     ) -> None:
         super().__init__()
         self.status = status
@@ -89,6 +92,20 @@ class Told(Message):
     def __init__(self, text: str) -> None:
         super().__init__()
         self.text = text
+
+
+class PersonChanged(Message):
+    """Somebody else sits at the terminal.
+
+    Args:
+        person: Their name.
+        roles: Their roles.
+    """
+
+    def __init__(self, person: str, roles: tuple[str, ...]) -> None:
+        super().__init__()
+        self.person = person
+        self.roles = roles
 
 
 class Loaded(Message):

@@ -73,7 +73,7 @@ def sql(ctx: click.Context, query: str, limit: int, *, as_json: bool) -> None:
         columns, rows = found["columns"], found["rows"]
         if not isinstance(columns, list) or not isinstance(rows, list):
             return []
-        names = [str(column['name']) for column in columns if isinstance(column, dict)]
+        names = [str(column["name"]) for column in columns if isinstance(column, dict)]
         return table(names, [row for row in rows if isinstance(row, list)])
 
     emit(found, as_json, lines)

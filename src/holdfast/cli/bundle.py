@@ -30,7 +30,8 @@ def import_(ctx: click.Context, path: Path, *, as_json: bool) -> None:
         from holdfast.client import operations
 
         async with connect.session(ctx) as client:
-            return await connect.finish(client, await operations.start_import(client, path))
+            job = await operations.start_import(client, path)
+            return await connect.finish(client, job, again=f"`holdfast bundle show {job}`")
 
     result = connect.run(work())
     holders = result["holders"]
@@ -111,11 +112,8 @@ def admit(ctx: click.Context, request: int, *, as_json: bool) -> None:
 
     async def work() -> dict[str, Json]:
         from holdfast.client import operations
-        from holdfast.client.connection import Client
 
-        pair = connect.open_key(ctx)
-        async with Client(connect.home(ctx)) as client:
-            await client.login(pair)
+        async with connect.session_and_key(ctx) as (client, pair):
             return await operations.admit(client, pair, request)
 
     result = connect.run(work())

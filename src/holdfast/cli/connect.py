@@ -78,12 +78,27 @@ async def session(ctx: click.Context) -> AsyncIterator[Client]:
     Yields:
         The client.
     """
+    async with session_and_key(ctx) as (client, _):
+        yield client
+
+
+@asynccontextmanager
+async def session_and_key(ctx: click.Context) -> AsyncIterator[tuple[Client, KeyPair]]:
+    """Open a session, and keep the key for signing.
+
+    Args:
+        ctx: The command's context.
+
+    Yields:
+        The client and the person's key pair.
+    """
     from holdfast.client.connection import Client
 
-    pair = open_key(ctx)
     async with Client(home(ctx)) as client:
+        await client.call("GET", "/v1/status")  # nobody is asked for a passphrase when no daemon runs
+        pair = open_key(ctx)
         await client.login(pair)
-        yield client
+        yield client, pair
 
 
 def run(work: Coroutine[object, object, T]) -> T:
@@ -98,13 +113,13 @@ def run(work: Coroutine[object, object, T]) -> T:
     return asyncio.run(work)
 
 
-async def finish(client: Client, job: int, after: int = 0) -> dict[str, Json]:
+async def finish(client: Client, job: int, again: str | None = None) -> dict[str, Json]:
     """Follow a job on stderr to its end. Ctrl-C leaves it running.
 
     Args:
         client: An open session.
         job: The job.
-        after: Number of the last entry already shown.
+        again: The command that shows the job again, for who leaves it now.
 
     Returns:
         Its result.
@@ -118,7 +133,7 @@ async def finish(client: Client, job: int, after: int = 0) -> dict[str, Json]:
 
     progress = Progress()
     try:
-        async for entry in client.follow(job, after):
+        async for entry in client.follow(job):
             progress.entry(entry)
             result, error = entry.get("result"), entry.get("error")
             if isinstance(result, dict):
@@ -127,7 +142,9 @@ async def finish(client: Client, job: int, after: int = 0) -> dict[str, Json]:
                 raise errors.from_dict(error)
     except asyncio.CancelledError:
         progress.end()
-        click.echo(f"Job {job} goes on; `holdfast train follow {job}` shows it again.", err=True)
+        click.echo(
+            f"Job {job} goes on; {again or f'`holdfast train follow {job}`'} shows it again.", err=True
+        )
         raise
     finally:
         progress.end()

@@ -22,7 +22,7 @@ import click
 
 from holdfast.cli import connect, keyfiles, service
 from holdfast.cli.output import json_option, size
-from holdfast.errors import NotFound, OperationFailed
+from holdfast.errors import Conflict, NotFound, OperationFailed
 from holdfast.paths import Home
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ PEOPLE = {"alice": "administrator", "bob": "administrator", "olga": "operator", 
 SITE = "Scratch site"
 QUANTIZATION = "q8_0"
 STEPS = 12
+QUERY = "SELECT action, count(*) FROM events GROUP BY 1 ORDER BY 2 DESC"
 PASSPHRASE = "passphrase"  # noqa: S105 - the name of a file
 
 
@@ -80,13 +81,19 @@ class _Demo:
 
 
 @click.command()
-@click.option("--out", type=click.Path(path_type=Path), help="Work here instead of in a new temporary folder.")
-@click.option("--starter", type=click.Path(path_type=Path), help="The starter content; found by itself in a checkout.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Work here instead of in a new temporary folder."
+)
+@click.option(
+    "--starter", type=click.Path(path_type=Path), help="The starter content; found by itself in a checkout."
+)
 @click.option("--stay", is_flag=True, help="Leave the daemon running and the model served at the end.")
 @json_option
 def demo(out: Path | None, starter: Path | None, *, stay: bool, as_json: bool) -> None:
     """See the whole of it: from a signed medium to a report that verifies, in a scratch home."""
     folder = (out or Path(tempfile.mkdtemp(prefix="holdfast-demo-"))).absolute()
+    if folder.exists() and any(folder.iterdir()):
+        raise Conflict("demo.out-taken", f"{folder} is not empty.", remedy="Name a new folder with --out.")
     run = _Demo(folder, _starter(starter), quiet=as_json)
     run.say(f"Everything happens in {folder}; nothing leaves this machine.")
     try:
@@ -106,7 +113,9 @@ def _starter(named: Path | None) -> Path:
     folder = named or Path(__file__).resolve().parents[3] / "bundles" / "starter"
     if not (folder / "recipe.toml").is_file():
         raise NotFound(
-            "demo.starter", f"There is no starter content in {folder}.", remedy="Name its folder with --starter."
+            "demo.starter",
+            f"There is no starter content in {folder}.",
+            remedy="Name its folder with --starter.",
         )
     return folder
 
@@ -180,7 +189,13 @@ def _write_site(run: _Demo) -> None:
         "port = 0",
     ]
     for name, role in PEOPLE.items():
-        lines += ["[[person]]", f'name = "{name}"', f'roles = ["{role}"]', f'key = "keys/{name}.pub"', f"uids = [{os.getuid()}]"]
+        lines += [
+            "[[person]]",
+            f'name = "{name}"',
+            f'roles = ["{role}"]',
+            f'key = "keys/{name}.pub"',
+            f"uids = [{os.getuid()}]",
+        ]
     (run.folder / "site.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
@@ -200,7 +215,9 @@ async def _work(run: _Demo) -> None:
         request = await operations.start_import(alice, run.medium)
         found = await alice.finish(request)
         admitted = await operations.admit(bob, run.pairs["bob"], request)
-        run.done(f"{found['name']} {found['version']} inspected; generation {admitted['generation']} is active")
+        run.done(
+            f"{found['name']} {found['version']} inspected; generation {admitted['generation']} is active"
+        )
 
         run.begin("Operator: customise the base on the authority's own data")
         job = await operations.start_training(olga, run.starter / "adapt.toml", "starter")
@@ -278,7 +295,13 @@ async def _serve(run: _Demo, olga: Client, job: int) -> None:
     answers: list[dict[str, Json]] = []
     for model in ids:
         answer = await asyncio.to_thread(
-            chat.ask, str(started["address"]), str(key["secret"]), model, question, max_tokens=64, on_text=lambda _: None
+            chat.ask,
+            str(started["address"]),
+            str(key["secret"]),
+            model,
+            question,
+            max_tokens=64,
+            on_text=lambda _: None,
         )
         run.say(f"     {model}: {answer['answer']}")
         answers.append(answer)
@@ -301,13 +324,20 @@ def _question(run: _Demo) -> str:
 def _tell_gguf(run: _Demo, converted: dict[str, Json]) -> None:
     fidelity = _dict(converted["fidelity"])
     chosen = _dict(fidelity[QUANTIZATION])
-    run.result["gguf"] = {"quantization": QUANTIZATION, "kl": chosen["kl"], "top1": chosen["top1"], "fidelity": fidelity}
+    run.result["gguf"] = {
+        "quantization": QUANTIZATION,
+        "kl": chosen["kl"],
+        "top1": chosen["top1"],
+        "fidelity": fidelity,
+    }
     parts = [
         f"{name}: KL {_float(one['kl']):.5f}, top-1 {_float(one['top1']):.4f}"
         for name, one in fidelity.items()
         if isinstance(one, dict)
     ]
-    run.done(f"token ids equal, f16 logits within {_float(fidelity['f16_max_logit_diff']):.4f}; {'; '.join(parts)}")
+    run.done(
+        f"token ids equal, f16 logits within {_float(fidelity['f16_max_logit_diff']):.4f}; {'; '.join(parts)}"
+    )
 
 
 def _tell_gate(run: _Demo, gate: dict[str, Json]) -> None:
@@ -350,14 +380,16 @@ def _verify_report(run: _Demo, status: dict[str, Json]) -> None:
     verdict = verify(folder.read(run.report), fingerprint=appliance.public.fingerprint)
     gaps = status["gaps"]
     run.result["report"] = {"pdf": str(run.report / "residency.pdf"), "verified": verdict.ok}
-    run.done(f"verified: {verdict.ok}; {len(gaps) if isinstance(gaps, list) else 0} gaps of this home are stated in it")
+    run.done(
+        f"verified: {verdict.ok}; {len(gaps) if isinstance(gaps, list) else 0} gaps of this home are stated in it"
+    )
 
 
 def _close(run: _Demo, *, stay: bool) -> None:
     up = "" if stay else f"\n  holdfast --home {run.home.root} up"
     click.echo(
         f"""
-Done in {run.result['seconds']} s. Everything is in {run.folder}:
+Done in {run.result["seconds"]} s. Everything is in {run.folder}:
   media/starter   the signed medium         home/    the appliance's home, with its log
   report/         the residency report      keys/    everybody's keys and their one passphrase
 
@@ -365,8 +397,8 @@ Try next:
   export HOLDFAST_KEYS={run.keys} HOLDFAST_PASSPHRASE_FILE={run.keys / PASSPHRASE}{up}
   holdfast --home {run.home.root} --as olga console
   holdfast --home {run.home.root} --as aude audit log
-  holdfast --home {run.home.root} --as aude audit sql "SELECT action, count(*) FROM events GROUP BY 1 ORDER BY 2 DESC"
-  holdfast --home {run.home.root} --as olga train show {_dict(run.result['training'])['run']}
+  holdfast --home {run.home.root} --as aude audit sql "{QUERY}"
+  holdfast --home {run.home.root} --as olga train show {_dict(run.result["training"])["run"]}
   holdfast report verify {run.report}
 Remove it all with: rm -r {run.folder}"""
     )
@@ -387,4 +419,3 @@ def _float(value: Json) -> float:
 
 def _short(value: Json) -> str:
     return str(value).split(":", 1)[-1][:12]
-

@@ -38,7 +38,7 @@ _quantization = click.option(
 @_quantization
 @json_option
 @click.pass_context
-def run(
+def run(  # noqa: PLR0917 - click passes arguments by name
     ctx: click.Context,
     suite: str,
     model: str,

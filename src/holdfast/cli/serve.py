@@ -36,7 +36,7 @@ def serve() -> None:
 @click.option("--port", type=int, help="Port to listen on; the site's by default, 0 for any free one.")
 @json_option
 @click.pass_context
-def start(
+def start(  # noqa: PLR0917 - click passes arguments by name
     ctx: click.Context,
     model: str,
     adapters: tuple[str, ...],
@@ -189,7 +189,7 @@ def revoke(ctx: click.Context, key: str, *, as_json: bool) -> None:
 @click.option("--max-tokens", type=int, default=128, show_default=True)
 @json_option
 @click.pass_context
-def ask(
+def ask(  # noqa: PLR0917 - click passes arguments by name
     ctx: click.Context,
     question: str,
     model: str,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from holdfast.cli import connect
+from holdfast.cli import connect, keyfiles
 from holdfast.cli.output import emit, json_option, size
 
 if TYPE_CHECKING:
@@ -61,10 +63,12 @@ def found_home(home: Home, site: Path) -> None:
     """
     from holdfast import config
     from holdfast.errors import Conflict, UntrustedInput
+    from holdfast.keys import person
+    from holdfast.store import disk
 
-    data = site.read_bytes()
+    data = keyfiles.read(site, config.MAX_SITE, "The site document")
     parsed = config.parse(data, file=str(site))
-    if home.site.exists():
+    if home.founded.exists():
         if home.site.read_bytes() == data:
             return
         raise Conflict(
@@ -81,9 +85,10 @@ def found_home(home: Home, site: Path) -> None:
                 f"The key {entry.key} would lie outside of the home.",
                 remedy="Put it beside the document.",
             )
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(site.parent / entry.key, target)
-    home.site.write_bytes(data)
+        key = keyfiles.read(site.parent / entry.key, person.MAX_PUBLIC_DOCUMENT, f"The key of {entry.name}")
+        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        disk.write_file(target, key, mode=0o644)
+    disk.write_file(home.site, data, mode=0o644)
 
 
 def start(home: Home) -> int:
@@ -109,35 +114,37 @@ def start(home: Home) -> int:
             remedy="Found it with `holdfast up --site site.toml` (see docs/site.md), or try `holdfast demo`.",
         )
     log = home.root / LOG_FILE
-    with log.open("ab") as output:
+    said, telling = os.pipe()
+    with log.open("ab") as output, os.fdopen(said, "rb") as listening:
         begin = output.tell()
-        process = subprocess.Popen(
-            [sys.executable, "-m", "holdfast.cli", "--home", str(home.root), "daemon", "--json"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=output,
-            start_new_session=True,
-            text=True,
-        )
-    deadline = time.monotonic() + START_SECONDS
-    while process.stdout is not None and time.monotonic() < deadline:
-        line = process.stdout.readline()
-        if READY in line:
+        try:
+            process = subprocess.Popen(
+                # -P: what lies in the folder where the command was given is nobody's module.
+                [sys.executable, "-P", "-m", "holdfast.cli", "--home", str(home.root), "daemon", "--json"],
+                stdin=subprocess.DEVNULL,
+                stdout=telling,
+                stderr=output,
+                start_new_session=True,
+                cwd="/",
+            )
+        finally:
+            os.close(telling)
+        if select.select([listening], [], [], START_SECONDS)[0] and READY.encode() in listening.readline():
             return process.pid
-        if not line:
-            break
-    code = process.wait() if process.poll() is not None or not process.stdout else process.poll()
+    if process.poll() is None:
+        process.terminate()
+    code = process.wait()
     with log.open("rb") as written:
         written.seek(begin)
-        said = written.read().decode("utf-8", "replace")
-    for line in said.splitlines():
+        told = written.read().decode("utf-8", "replace")
+    for line in told.splitlines():
         if line.startswith('{"error"'):
             import json
 
             raise errors.from_dict(json.loads(line)["error"])
     raise OperationFailed(
         "daemon.start",
-        f"The daemon did not start (exit {code}): {said[-LOG_TAIL:]}",
+        f"The daemon did not start (exit {code}): {told[-LOG_TAIL:]}",
         remedy=f"See {log}.",
     )
 
@@ -197,7 +204,8 @@ def stop(home: Home) -> int:
             remedy="Nothing is left to stop.",
             home=str(home.root),
         )
-    os.kill(pid, signal.SIGTERM)
+    with contextlib.suppress(ProcessLookupError):  # it has just ended by itself
+        os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + STOP_SECONDS
     while _owner(home) is not None:
         if time.monotonic() > deadline:
@@ -229,7 +237,8 @@ def _owner(home: Home) -> int | None:
     except OSError:
         return None
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Shared, so that two who ask at once do not take each other for a daemon.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:
         text = os.pread(descriptor, 32, 0).strip()
         return int(text) if text.isdigit() else None

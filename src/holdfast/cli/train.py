@@ -37,8 +37,10 @@ def _told(result: dict[str, Json]) -> list[str]:
     if "run" not in result:
         return [f"Job {result['job']} runs. Follow it with `holdfast train follow {result['job']}`."]
     return [
-        f"Run {result['job']} is done: {result['steps']} steps, final loss {_figure(result['final_loss'], 3)}, "
-        f"{_figure(result['tokens_per_second'], 0)} tokens/s, {_figure(result['seconds'], 1)} s.",
+        (
+            f"Run {result['job']} is done: {result['steps']} steps, final loss {_figure(result['final_loss'], 3)}, "
+            f"{_figure(result['tokens_per_second'], 0)} tokens/s, {_figure(result['seconds'], 1)} s."
+        ),
         f"run      {result['run']}",
         f"adapter  {result['adapter']}",
         f"Next: `holdfast model quantize BASE --adapter {result['job']}`, then `holdfast eval gate {result['job']}`.",

@@ -3,12 +3,13 @@
 Order of operations: connect by the home's folder (so that no path is too long for a socket address, unix(7): 108 bytes),
 open a session by signing the daemon's challenge, then call. Invariants: secrets stay in this process; an error that the
 daemon sends is raised as the same class here; a lost connection during a job's stream is taken up again after the last
-entry that was read.
+entry that was read, in a new session if the daemon was started anew meanwhile.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from typing import TYPE_CHECKING, Self
 
@@ -16,7 +17,7 @@ import httpx
 
 from holdfast import canonical, errors
 from holdfast.api.messages import AUTH_SCHEME
-from holdfast.errors import DaemonUnreachable, HoldfastError, OperationFailed
+from holdfast.errors import DaemonUnreachable, HoldfastError, NotAuthenticated, OperationFailed
 from holdfast.governance import sessions
 from holdfast.keys import person as keys
 
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
     from holdfast.paths import Home
 
 MAX_ANSWER = 256 * 2**20  # bytes of one answer; a report's PDF is the largest
-STREAM_RETRIES = 20  # times a lost stream is taken up again, a quarter of a second apart
+STREAM_RETRIES = 40  # times a lost stream is taken up again: a daemon that is started anew needs seconds
+RETRY_SECONDS = 0.25  # between them
 UPLOAD_CHUNK = 2**20  # bytes read from a file at a time
 
 
@@ -48,6 +50,7 @@ class Client:
         self._http: httpx.AsyncClient | None = None
         self._folder: int | None = None
         self._token: str | None = None
+        self._pair: KeyPair | None = None
         self.person: str | None = None
         self.roles: tuple[str, ...] = ()
 
@@ -70,10 +73,8 @@ class Client:
     ) -> None:
         if self._http is not None:
             if self._token is not None:
-                try:
+                with contextlib.suppress(httpx.TransportError):  # the daemon is gone, and the session with it
                     await self._http.delete("/v1/session", headers=self._headers())
-                except httpx.TransportError:
-                    pass  # the daemon is gone, and the session with it
             await self._http.aclose()
         if self._folder is not None:
             os.close(self._folder)
@@ -110,7 +111,7 @@ class Client:
             "/v1/session",
             {"person": pair.holder, "challenge": challenge, "signatures": list(signed)},
         )
-        self._token = str(answer["token"])
+        self._token, self._pair = str(answer["token"]), pair
         self.person = pair.holder
         roles = answer["roles"]
         self.roles = tuple(str(role) for role in roles) if isinstance(roles, list) else ()
@@ -220,23 +221,33 @@ class Client:
         """
         failures = 0
         while True:
+            lost: Exception | None = None
             try:
-                async with self._client().stream(
-                    "GET", f"/v1/jobs/{job}/events", params={"after": after}, headers=self._headers()
-                ) as answer:
-                    if answer.status_code >= 400:  # noqa: PLR2004 - HTTP's first error status
-                        raise _error(await answer.aread())
-                    async for line in answer.aiter_lines():
-                        entry = _message(line.encode())
-                        after, failures = _number(entry["n"]), 0
-                        yield entry
-                        if entry["kind"] in ("result", "error"):
-                            return
+                async for entry in self._entries(job, after):
+                    after, failures = _number(entry["n"]), 0
+                    yield entry
+                    if entry["kind"] in ("result", "error"):
+                        return
             except httpx.TransportError as error:
-                failures += 1
-                if failures > STREAM_RETRIES:
-                    raise self._unreachable() from error
-                await asyncio.sleep(0.25)
+                lost = error
+            except NotAuthenticated:
+                # A daemon that was started anew knows no session of its earlier life.
+                if self._pair is None or failures:
+                    raise
+                await self.login(self._pair)
+            failures += 1
+            if failures > STREAM_RETRIES:
+                raise self._unreachable() from lost
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def _entries(self, job: int, after: int) -> AsyncIterator[dict[str, Json]]:
+        async with self._client().stream(
+            "GET", f"/v1/jobs/{job}/events", params={"after": after}, headers=self._headers()
+        ) as answer:
+            if answer.status_code >= 400:  # noqa: PLR2004 - HTTP's first error status
+                raise _error(await answer.aread())
+            async for line in answer.aiter_lines():
+                yield _message(line.encode())
 
     async def finish(self, job: int) -> dict[str, Json]:
         """Wait for a job.

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import ValidationError
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, JSONResponse, StreamingResponse
 from starlette.routing import Route
 
@@ -27,6 +29,7 @@ from holdfast.errors import (
     NotFound,
     NotPermitted,
     NotRecorded,
+    OperationFailed,
     UntrustedRequest,
 )
 
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
     from holdfast.daemon.services import Services
     from holdfast.daemon.sessions import Session
 
+_LOG = logging.getLogger(__name__)
 M = TypeVar("M", bound=messages.Message)
 PAGE = 200  # events of one page at most
 
@@ -151,6 +155,7 @@ class Api:
         """``DELETE /v1/session``."""
         session = self.session(request)
         self.services.sessions.close(request.headers["authorization"].partition(" ")[2])
+        self.services.uploads.forget(session.name)
         await self.services.recorder.fact(
             session.visitor(), "session.closed", {"person": session.person.name}
         )
@@ -300,7 +305,7 @@ class Api:
         job = number(request, "job")
         act = self.services.state.acts.get(job)
         session.actor(act.action if act else "train.run")
-        self.services.jobs.cancel(job)
+        self.services.jobs.cancel(job, session.person.name)
         return answer({"cancelling": job})
 
     async def serving(self, request: Request) -> Response:
@@ -432,6 +437,23 @@ class Api:
                 )
         return JSONResponse({"error": error.to_dict()}, status_code=error.http_status)
 
+    async def no_route(self, request: Request, _error: Exception) -> Response:
+        """Answer a call that the contract does not know."""
+        error = NotFound(
+            "route.unknown",
+            f"{request.method} {request.url.path[:200]} is no call of this daemon.",
+            remedy="Check that client and daemon are of the same version.",
+        )
+        return JSONResponse({"error": error.to_dict()}, status_code=error.http_status)
+
+    async def broken(self, _request: Request, error: Exception) -> Response:
+        """Answer when something of ours broke; the daemon's own log has the rest."""
+        _LOG.error("A request broke.", exc_info=error)
+        told = OperationFailed(
+            "daemon.internal", f"The daemon broke on {type(error).__name__}.", remedy="See the daemon's log."
+        )
+        return JSONResponse({"error": told.to_dict()}, status_code=told.http_status)
+
 
 def create_app(services: Services) -> Starlette:
     """Make the daemon's application.
@@ -486,7 +508,7 @@ def create_app(services: Services) -> Starlette:
     ]
     return Starlette(
         routes=[Route(path, handler, methods=[method]) for method, path, handler in table],
-        exception_handlers={HoldfastError: api.refused},
+        exception_handlers={HoldfastError: api.refused, HTTPException: api.no_route, Exception: api.broken},
     )
 
 

@@ -39,6 +39,10 @@ def open_folder(roots: list[str], named: str) -> int:
         NotPermitted: If it lies beneath no root, or a symbolic link is on the way.
         NotFound: If it does not exist or is no folder.
     """
+    if "\0" in named:  # the kernel would read the path only up to there
+        raise NotFound(
+            "media.missing", "A path can't hold a NUL character.", remedy="Name the medium's folder."
+        )
     wanted = Path(os.path.normpath(named))
     for root in roots:
         if wanted.is_absolute() and wanted.is_relative_to(root):

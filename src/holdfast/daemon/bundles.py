@@ -115,6 +115,7 @@ async def _take_in(services: Services, job: Job, medium: int) -> dict[str, Json]
         try:
             for found in verified.artefacts:
                 _check_zones(services, found)
+                _check_label(services, found)
                 _check_parents(
                     found, {one.digest for one in verified.artefacts} | set(services.state.artefacts)
                 )
@@ -128,7 +129,7 @@ async def _take_in(services: Services, job: Job, medium: int) -> dict[str, Json]
         await asyncio.to_thread(shutil.rmtree, quarantine, ignore_errors=True)
         if isinstance(error, OperationFailed) and job.cancelling.is_set():
             raise Cancelled(
-                "bundle.cancelled", "The import was stopped.", remedy="Start it again."
+                "bundle.cancelled", "The import was stopped.", remedy="Start it again.", by=job.cancelled_by
             ) from error
         raise
     return {
@@ -189,6 +190,13 @@ def _check_zones(services: Services, found: Artefact) -> None:
             f"{found.kind} {found.name} may live in {sorted(found.label.zones)}, this site is {list(services.state.zones)}.",
             remedy="Ask the publisher for a bundle labelled for this site.",
         )
+
+
+def _check_label(services: Services, found: Artefact) -> None:
+    """Refuse a bundle that labels what is here already so that no zone may hold it any more."""
+    known = services.state.artefacts.get(found.digest)
+    if known is not None:
+        known.label.join(found.label)
 
 
 def _check_parents(found: Artefact, known: set[str]) -> None:

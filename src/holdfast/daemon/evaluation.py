@@ -218,7 +218,7 @@ def _scores(found: dict[str, Json]) -> dict[str, Json]:
     return scores
 
 
-async def _keep(
+async def _keep(  # noqa: PLR0917 - one act, its many parts
     services: Services,
     job: Job,
     about: Artefact,

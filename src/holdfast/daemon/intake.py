@@ -7,6 +7,7 @@ import os
 import secrets
 from typing import TYPE_CHECKING
 
+from holdfast import artefact
 from holdfast.artefact import Artefact, FileRef
 from holdfast.store import hashfile
 
@@ -47,6 +48,9 @@ async def adopt(
 
     Returns:
         The record.
+
+    Raises:
+        UntrustedInput: If name or version can't be those of an artefact; then nothing was taken in.
     """
 
     def work() -> Artefact:
@@ -67,6 +71,7 @@ async def adopt(
                 parents=parents,
                 meta=meta or {},
             )
+            artefact.parse(found.to_json())  # what the log is given must be readable from it for ever
             services.store.adopt(stage, found)
         finally:
             services.store.discard_stage(stage)

@@ -70,25 +70,23 @@ async def convert(services: Services, session: Session, request: ConvertRequest)
                 "probe": list(await asyncio.to_thread(_probes, services)),
                 "quantizations": list(request.quantizations),
                 "out": "/out",
-                "threads": services.site.threads,
             }
             made = await workbench.run_worker(
                 services, job, "convert", order, inputs={"model": model}, output=out
             )
-            artefacts = []
-            for quantization in ("f16", *request.quantizations):
-                artefacts.append(
-                    await intake.adopt(
-                        services,
-                        Kind.GGUF,
-                        base.name,
-                        base.version,
-                        {f"{quantization}.gguf": out / f"{quantization}.gguf"},
-                        label=base.label.join(tokenizer.label),
-                        parents=(base.digest, tokenizer.digest),
-                        meta={"base": base.digest, "quantization": quantization, "part": "model"},
-                    )
+            artefacts = [
+                await intake.adopt(
+                    services,
+                    Kind.GGUF,
+                    base.name,
+                    base.version,
+                    {f"{quantization}.gguf": out / f"{quantization}.gguf"},
+                    label=base.label.join(tokenizer.label),
+                    parents=(base.digest, tokenizer.digest),
+                    meta={"base": base.digest, "quantization": quantization, "part": "model"},
                 )
+                for quantization in ("f16", *request.quantizations)
+            ]
             act.outcome = {"fidelity": made["fidelity"]}
             if adapter is not None:
                 lora, figures = await _convert_adapter(
@@ -102,7 +100,7 @@ async def convert(services: Services, session: Session, request: ConvertRequest)
     return await services.jobs.start("model.convert", work)
 
 
-async def _convert_adapter(
+async def _convert_adapter(  # noqa: PLR0917 - one act, its many parts
     services: Services,
     job: Job,
     adapter: Artefact,
@@ -161,7 +159,7 @@ def find_adapter(services: Services, name: str) -> Artefact:
     Returns:
         The adapter, which is active.
     """
-    if name.isdigit():
+    if training.is_number(name):
         _, _, result = training.find_run(services, name)
         found = services.state.artefacts[str(result["adapter"])]
     else:

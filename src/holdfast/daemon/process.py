@@ -3,8 +3,8 @@
 Order of operations: lock the home; read the founding document and the service keys (made at the founding); open the log and
 replay it into the state fold; record ``site.founded`` if the log is empty and ``trust.pinned`` for a root that was pinned
 meanwhile; reconcile every intent without outcome; set the store to what the log says is active; open the control socket; say
-that it is ready. On SIGTERM or SIGINT: stop taking requests, interrupt jobs (their outcomes are recorded), end the workers,
-record ``daemon.stopped``, sign a last checkpoint, close. Invariants: one daemon per home; no process is forked; nothing that
+that it is ready. On SIGTERM or SIGINT: interrupt jobs (their outcomes are recorded, their followers told), stop taking
+requests, end the workers, record ``daemon.stopped``, sign a last checkpoint, close. Invariants: one daemon per home; no process is forked; nothing that
 is heavy is imported.
 """
 
@@ -47,10 +47,8 @@ from holdfast.governance.people import Person, Role
 from holdfast.governance.state import State
 from holdfast.keys import person as keys
 from holdfast.keys import service
-from holdfast.media import trusthome
 from holdfast.store import disk
 from holdfast.store.files import Store
-from holdfast.trust import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -63,7 +61,12 @@ if TYPE_CHECKING:
 K = TypeVar("K")
 
 MAX_KEY_FILE = 64 * 1024  # bytes of one key file
+LOCK_ATTEMPTS = 5  # who only asks whether a daemon runs holds the lock for an instant
+LOCK_PAUSE = 0.05  # seconds between them
 BACKLOG = 128  # connections that wait on the control socket
+KEEP_ALIVE_SECONDS = (
+    300  # longer than clients keep an idle connection, so that none is closed under a request
+)
 STOP_SECONDS = 5  # for requests under way to end
 
 
@@ -84,7 +87,9 @@ async def run(home: Home, ready: Callable[[], None]) -> None:
             uvicorn.Config(
                 create_app(services),
                 http=PeerProtocol,
+                ws="none",
                 lifespan="off",
+                timeout_keep_alive=KEEP_ALIVE_SECONDS,
                 log_level="critical",
                 access_log=False,
                 server_header=False,
@@ -92,26 +97,37 @@ async def run(home: Home, ready: Callable[[], None]) -> None:
             )
         )
         loop = asyncio.get_running_loop()
+        told = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, server.stop)
-        serving = asyncio.create_task(server.serve(sockets=[sock]))
-        while not server.started and not serving.done():
-            await asyncio.sleep(0.01)  # uvicorn offers no other sign that it listens
-        ready()
+            loop.add_signal_handler(number, told.set)
+        server.on_started = ready
+        stopping = asyncio.create_task(_stop_when(told, services, server))
         try:
-            await serving
+            await server.serve(sockets=[sock])
         finally:
+            stopping.cancel()
             home.socket.unlink(missing_ok=True)
 
 
+async def _stop_when(told: asyncio.Event, services: Services, server: _Server) -> None:
+    """Interrupt the jobs first, so that whoever follows one hears of it; then stop answering."""
+    await told.wait()
+    await services.jobs.stop()
+    server.should_exit = True
+
+
 class _Server(uvicorn.Server):
-    """uvicorn with its signal handling left to us."""
+    """uvicorn with its signal handling left to us, telling when it listens."""
+
+    on_started: Callable[[], None]
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self.on_started()
 
     def capture_signals(self) -> _NoSignals:  # type: ignore[override]  # a context manager, as there
         return _NoSignals()
-
-    def stop(self) -> None:
-        self.should_exit = True
 
 
 class _NoSignals:
@@ -143,10 +159,12 @@ async def opened(home: Home) -> AsyncIterator[Services]:
         try:
             relay.attach(asyncio.get_running_loop(), services.recorder)
             await _begin(services)
-            yield services
-            await services.jobs.stop()
-            await services.serving.shut_down()
-            await services.index.shut_down()
+            try:
+                yield services
+            finally:
+                await services.jobs.stop()
+                await services.serving.shut_down()
+                await services.index.shut_down()
             await services.recorder.fact(DAEMON, "daemon.stopped", {})
         finally:
             relay.detach()
@@ -160,16 +178,21 @@ def _lock(home: Home) -> int:
     if not home.root.is_dir():
         raise _not_founded(home)
     descriptor = os.open(home.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        raise Locked(
-            "daemon.locked",
-            f"Another daemon owns {home.root}.",
-            remedy="Use that one (`holdfast status`), or stop it first.",
-            home=str(home.root),
-        ) from error
+    for attempt in range(LOCK_ATTEMPTS):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except OSError as error:
+            if attempt + 1 < LOCK_ATTEMPTS:
+                time.sleep(LOCK_PAUSE)
+                continue
+            os.close(descriptor)
+            raise Locked(
+                "daemon.locked",
+                f"Another daemon owns {home.root}.",
+                remedy="Use that one (`holdfast status`), or stop it first.",
+                home=str(home.root),
+            ) from error
     os.truncate(descriptor, 0)
     os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
     return descriptor
@@ -192,9 +215,12 @@ def _not_founded(home: Home) -> NotFound:
 
 
 def _assemble(home: Home, site: Site) -> tuple[Services, SyncRelay]:
+    founded = home.founded.exists()
+    if not founded:
+        _people(home, site)  # refuses a wrong document while it can still be corrected
+    launcher = Workforce(EmbeddedLauncher(home.root))
     for folder in (home.keys, home.quarantine, home.jobs, home.sealed, home.trust):
         folder.mkdir(mode=0o700, exist_ok=True)
-    founded = (home.keys / "log.key").exists()
     signer = _service_key(home.keys / "log.key", LogSigner.generate, LogSigner.to_bytes, LogSigner.from_bytes)
     appliance = _service_key(
         home.keys / "appliance.key",
@@ -221,7 +247,7 @@ def _assemble(home: Home, site: Site) -> tuple[Services, SyncRelay]:
         state=state,
         recorder=Recorder(log, state),
         store=Store(home.store),
-        launcher=Workforce(EmbeddedLauncher(home.root)),
+        launcher=launcher,
         jobs=Jobs(home.jobs),
         sessions=Sessions(state, time.monotonic),
         uploads=Uploads(home.uploads),
@@ -267,7 +293,9 @@ async def _begin(services: Services) -> None:
     services.store.sweep()
     if state.site is None:
         await recorder.fact(DAEMON, "site.founded", _founding(services))
-    await _record_root(services)
+    if not services.home.founded.exists():
+        disk.create_file(services.home.founded, b"", mode=0o400)
+    await bundles.record_root(services)
     walls = await asyncio.to_thread(services.launcher.walls)
     unfinished, torn = services.log.unfinished(), services.log.torn
     await recorder.fact(
@@ -282,25 +310,30 @@ async def _begin(services: Services) -> None:
     )
     for draft in reconcile.interrupted(unfinished, DAEMON):
         await recorder.record(draft)
-    for folder in services.home.quarantine.iterdir():
-        waiting = folder.name.isdigit() and state.imports.get(int(folder.name))
-        if not waiting or waiting.state != "waiting":
-            shutil.rmtree(folder, ignore_errors=True)
-    bundles.restore_pointer(services)
+    await asyncio.to_thread(bundles.settle, services)
 
 
-def _founding(services: Services) -> dict[str, Json]:
+def _people(home: Home, site: Site) -> list[Json]:
+    """Read the people's keys that the founding document names, before anything is founded on them."""
     people: list[Json] = []
-    for entry in services.site.person:
-        path = services.home.root / entry.key
-        if not path.resolve().is_relative_to(services.home.root.resolve()):
+    for entry in site.person:
+        path = home.root / entry.key
+        if not path.resolve().is_relative_to(home.root.resolve()):
             raise UntrustedInput(
                 "site.key",
                 f"The key {entry.key} lies outside of the home.",
                 remedy="Put it beside site.toml.",
             )
-        with path.open("rb") as file:
-            public = keys.parse_public(file.read(MAX_KEY_FILE + 1))
+        try:
+            with path.open("rb") as file:
+                data = file.read(MAX_KEY_FILE + 1)
+        except OSError as error:
+            raise UntrustedInput(
+                "site.key",
+                f"The key {entry.key} can't be read: {error.strerror}.",
+                remedy="Put it beside site.toml.",
+            ) from error
+        public = keys.parse_public(data)
         if public.holder != entry.name:
             raise UntrustedInput(
                 "site.holder",
@@ -316,34 +349,18 @@ def _founding(services: Services) -> dict[str, Json]:
                 fingerprint=public.fingerprint,
             ).to_json()
         )
+    return people
+
+
+def _founding(services: Services) -> dict[str, Json]:
     return {
         "site": services.site.name,
         "zones": list(services.site.zones),
-        "people": people,
-        "gaps": [*services.site.gaps],
+        "people": _people(services.home, services.site),
+        "gaps": [*services.site.gaps, "Service keys lie in files of mode 0600, not in a TPM."],
         "appliance": services.appliance.public.fingerprint,
         "origin": services.log.origin,
     }
-
-
-async def _record_root(services: Services) -> None:
-    """Put a root that was pinned while no daemon ran on the record."""
-    try:
-        trusted = trusthome.load(services.home.trust)
-    except NotFound:
-        return
-    found = fingerprint.of_root(trusted.root)
-    known = services.state.root
-    if known is None:
-        await services.recorder.fact(
-            DAEMON,
-            "trust.pinned",
-            {
-                "fingerprint": found,
-                "version": 1,
-                "self_made": any("root" in gap for gap in services.site.gaps),
-            },
-        )
 
 
 def _listen(home: Home) -> socket.socket:

@@ -11,8 +11,8 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from holdfast import hashing
-from holdfast.audit import event as events
 from holdfast.audit import checkpoint as notes
+from holdfast.audit import event as events
 from holdfast.daemon import workbench
 from holdfast.errors import NotFound
 from holdfast.report import facts, folder, sign

@@ -21,7 +21,7 @@ from holdfast.confine.exits import describe_exit
 from holdfast.confine.spec import WorkerSpec
 from holdfast.daemon import models, training, workbench
 from holdfast.daemon.recorder import DAEMON
-from holdfast.errors import Conflict, NotFound, NotRecorded, UntrustedBundle
+from holdfast.errors import Conflict, NotFound, NotRecorded, UntrustedBundle, WorkerFailed
 from holdfast.governance import labels
 from holdfast.serving import keys as service_keys
 
@@ -55,6 +55,7 @@ class Serving:
         self.models: list[dict[str, Json]] = []
         self.ended: str | None = None
         self._replies: dict[int, asyncio.Future[dict[str, Json]]] = {}
+        self._asked = 0
         self._listening: asyncio.Task[None] | None = None
         self._producer: ProducerServer | None = None
         self._changing = asyncio.Lock()
@@ -79,12 +80,7 @@ class Serving:
             Conflict: If something is served already, a port is taken, or a gate did not say go.
         """
         actor = session.actor("serve.start")
-        if self.running or self._changing.locked():
-            raise Conflict(
-                "serve.running",
-                f"Models are already served at {self.address}.",
-                remedy="Stop them first with `holdfast serve stop`.",
-            )
+        self._require_idle()
         base, tokenizer = training.model_parts(services, request.model)
         gguf = models.find_gguf(services, base, request.quantization)
         pairs = [self._admitted(services, name) for name in request.adapters]
@@ -94,6 +90,7 @@ class Serving:
         port = services.site.serving.port if request.port is None else request.port
 
         async def work(opened: asyncio.Future[Job]) -> dict[str, Json]:
+            self._require_idle()  # no other task ran since, so that of two starts at once one is refused here
             async with (
                 self._changing,
                 services.recorder.act(
@@ -119,6 +116,16 @@ class Serving:
 
         return await services.jobs.start("serve.start", work)
 
+    def _require_idle(self) -> None:
+        if self.running or self._changing.locked():
+            raise Conflict(
+                "serve.running",
+                f"Models are already served at {self.address}."
+                if self.running
+                else "Serving is being started or stopped.",
+                remedy="Stop them first with `holdfast serve stop`.",
+            )
+
     @staticmethod
     def _admitted(services: Services, name: str) -> tuple[Artefact, Artefact]:
         """Find an adapter and its GGUF, and refuse one whose gate did not say go."""
@@ -135,7 +142,7 @@ class Serving:
             )
         return adapter, models.find_gguf_adapter(services, adapter)
 
-    async def _launch(
+    async def _launch(  # noqa: PLR0917 - one act, its many parts
         self,
         services: Services,
         job: Job,
@@ -201,8 +208,11 @@ class Serving:
             number = message.get("id")
             waiting = self._replies.pop(number, None) if isinstance(number, int) else None
             if waiting is not None and not waiting.done():
-                reply = message.get("reply")
-                waiting.set_result(reply if isinstance(reply, dict) else {})
+                reply, error = message.get("reply"), message.get("error")
+                if isinstance(error, dict):
+                    waiting.set_exception(errors.from_dict(error))
+                else:
+                    waiting.set_result(reply if isinstance(reply, dict) else {})
         code = await worker.wait()
         await self._reconcile(services)
         if self.worker is worker:
@@ -237,7 +247,8 @@ class Serving:
         worker = self.worker
         if worker is None:
             return {}
-        number = max(self._replies, default=0) + 1
+        self._asked += 1
+        number = self._asked
         waiting: asyncio.Future[dict[str, Json]] = asyncio.get_running_loop().create_future()
         self._replies[number] = waiting
         await worker.send({"id": number, "request": request})
@@ -326,7 +337,7 @@ class Serving:
             "serve.key.created",
             {"key": kept.id, "tenant": request.tenant, "record": kept.to_json()},
         )
-        await self._send_keys(services)
+        await self._send_keys(services)  # a worker that does not answer gets it when it is started anew
         return {"key": kept.id, "secret": secret, "tenant": request.tenant}
 
     async def revoke_key(self, services: Services, session: Session, key_id: str) -> dict[str, Json]:
@@ -342,6 +353,7 @@ class Serving:
 
         Raises:
             NotFound: If there is none.
+            WorkerFailed: If the worker did not say that it no longer takes the key.
         """
         actor = session.actor("serve.key.revoked")
         if key_id not in services.state.keys:
@@ -351,11 +363,18 @@ class Serving:
                 remedy="See `holdfast serve keys list`.",
             )
         await services.recorder.fact(actor, "serve.key.revoked", {"key": key_id})
-        await self._send_keys(services)
+        if not await self._send_keys(services):
+            raise WorkerFailed(
+                "serve.key-held",
+                f"{key_id} is revoked on the record, but the serve worker did not confirm it.",
+                remedy="Stop serving with `holdfast serve stop`; the key counts nowhere afterwards.",
+            )
         return {"revoked": key_id}
 
-    async def _send_keys(self, services: Services) -> None:
-        await self.ask({"op": "keys", "keys": _keys(services)})
+    async def _send_keys(self, services: Services) -> bool:
+        """Hand the keys that count to the worker; tells whether none can still take another."""
+        reply = await self.ask({"op": "keys", "keys": _keys(services)})
+        return not self.running or "keys" in reply
 
 
 def _keys(services: Services) -> list[Json]:
@@ -423,11 +442,11 @@ def _listed(settings: dict[str, Json]) -> list[dict[str, Json]]:
         if isinstance(model, dict):
             found.append({"id": model["id"], "digest": model["digest"], "label": model["label"]})
             adapters = model["adapters"]
-            for one in adapters if isinstance(adapters, list) else []:
-                if isinstance(one, dict):
-                    found.append(
-                        {"id": f"{model['id']}:{one['id']}", "digest": one["digest"], "label": one["label"]}
-                    )
+            found += [
+                {"id": f"{model['id']}:{one['id']}", "digest": one["digest"], "label": one["label"]}
+                for one in (adapters if isinstance(adapters, list) else [])
+                if isinstance(one, dict)
+            ]
     return found
 
 

@@ -132,7 +132,9 @@ class Sessions:
         except NotAuthenticated as error:
             raise _refused() from error
         token = secrets.token_urlsafe(32)
-        session = Session(secrets.token_hex(8), known, uid, self._monotonic() + SESSION_SECONDS)
+        now = self._monotonic()
+        self._sessions = {name: one for name, one in self._sessions.items() if one.ends > now}
+        session = Session(secrets.token_hex(8), known, uid, now + SESSION_SECONDS)
         self._sessions[_hash(token)] = session
         return session, token
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from holdfast.training.spec import Recipe
 
 RUN_FILE = "manifest.json"
+MAX_DIGITS = 15  # of a run's number; more would not be exact in JSON
 RECIPE_FILE = "recipe.toml"
 
 
@@ -144,6 +145,8 @@ async def submit(services: Services, session: Session, request: TrainRequest) ->
     for path, upload in uploads.items():
         rows[path] = await asyncio.to_thread(_count_rows, upload, path)
 
+    _check_labels(services, [base.label, tokenizer.label, recipe.label()])
+
     taken: dict[str, Artefact] = {}
     for entry in recipe.data:
         taken[entry.path] = await intake.adopt(
@@ -167,6 +170,17 @@ async def submit(services: Services, session: Session, request: TrainRequest) ->
     for found, action in (*((one, "dataset.added") for one in taken.values()), (document, "recipe.added")):
         await _record_once(services, session, action, found)
     return await start(services, session, Inputs(document, base, tokenizer, taken), resumes=None)
+
+
+def _check_labels(services: Services, found: list[labels.Label]) -> None:
+    """Refuse, before anything is taken in, what could not be derived or may not live here."""
+    label = labels.join_all(found)
+    if not label.zones & set(services.state.zones):
+        raise UntrustedRecipe(
+            "recipe.zone",
+            f"What is derived may live in {sorted(label.zones)}, this site is {list(services.state.zones)}.",
+            remedy="Use data that may live at this site.",
+        )
 
 
 async def start(services: Services, session: Session, inputs: Inputs, *, resumes: int | None) -> Job:
@@ -204,6 +218,7 @@ async def start(services: Services, session: Session, inputs: Inputs, *, resumes
                     f"Run {act.seq} stopped after {result['steps']} steps, with a checkpoint.",
                     remedy=f"Go on with `holdfast train resume {act.seq}`.",
                     job=act.seq,
+                    by=job.cancelled_by,
                 )
             await _keep(services, act, inputs, label, out, result)
             return act.outcome
@@ -254,7 +269,7 @@ async def _train(services: Services, job: Job, inputs: Inputs, out: Path, *, res
     return await workbench.run_worker(services, job, "train", order, inputs=seen, output=out)
 
 
-async def _keep(
+async def _keep(  # noqa: PLR0917 - one act, its many parts
     services: Services,
     act: Act,
     inputs: Inputs,
@@ -337,7 +352,12 @@ async def replay(services: Services, session: Session, name: str) -> Job:
             out = _output(services, act.seq, None)
             result = await _train(services, job, inputs, out, resume=False)
             if not result["finished"]:
-                raise Cancelled("train.cancelled", "The replay was stopped.", remedy="Start it again.")
+                raise Cancelled(
+                    "train.cancelled",
+                    "The replay was stopped.",
+                    remedy="Start it again.",
+                    by=job.cancelled_by,
+                )
             files = adapter_files(out, result)
             found = await intake.adopt(services, Kind.ADAPTER, run.name, run.version, files, label=run.label)
             act.outcome = {
@@ -384,7 +404,10 @@ async def resume(services: Services, session: Session, number: int) -> Job:
             f"Run {number} is {stopped.state}; only a stopped run can be resumed.",
             remedy="See `holdfast train list`.",
         )
-    return await start(services, session, inputs_of(services, stopped.params), resumes=number)
+    inputs = inputs_of(services, stopped.params)
+    for found in (inputs.base, inputs.tokenizer):
+        require_active(services, found)
+    return await start(services, session, inputs, resumes=number)
 
 
 def find_run(services: Services, name: str) -> tuple[Artefact, dict[str, Json], dict[str, Json]]:
@@ -401,8 +424,8 @@ def find_run(services: Services, name: str) -> tuple[Artefact, dict[str, Json], 
         NotFound: If there is none.
     """
     state = services.state
-    if name.isdigit() and int(name) in state.acts and state.acts[int(name)].action == "train.run":
-        act = state.acts[int(name)]
+    act = state.acts.get(int(name)) if is_number(name) else None
+    if act is not None and act.action == "train.run":
         run = state.artefacts.get(str(act.result.get("run")))
         if run is None:
             raise NotFound(
@@ -412,8 +435,26 @@ def find_run(services: Services, name: str) -> tuple[Artefact, dict[str, Json], 
             )
     else:
         run = state.resolve(name, Kind.RUN)
-        act = state.acts[state.runs[run.digest]]
+        act = state.acts.get(state.runs.get(run.digest, -1))
+        if act is None:
+            raise NotFound(
+                "train.elsewhere",
+                f"Run {name} was not made here.",
+                remedy="See `holdfast train list` for those that were.",
+            )
     return run, act.params, act.result
+
+
+def is_number(name: str) -> bool:
+    """Tell whether a name is the number of a run.
+
+    Args:
+        name: What a person calls it.
+
+    Returns:
+        True for up to 15 ASCII digits, which are below 2**53.
+    """
+    return name.isascii() and name.isdigit() and len(name) <= MAX_DIGITS
 
 
 def read(services: Services, found: Artefact) -> Recipe:

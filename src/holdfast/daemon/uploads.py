@@ -1,7 +1,7 @@
 """Files that clients stream in, until an act takes them.
 
 Invariants: the daemon opens no path that a client names; an upload belongs to the session that sent it; what no act takes is
-removed when the daemon stops or starts; free space is kept (a reserve below which uploads are refused).
+removed with the session, and when the daemon stops or starts; free space is kept (a reserve below which uploads are refused).
 """
 
 from __future__ import annotations
@@ -54,25 +54,38 @@ class Uploads:
             with path.open("xb") as file:
                 async for chunk in chunks:
                     size += len(chunk)
-                    if size > MAX_UPLOAD:
-                        raise UntrustedRequest(
-                            "upload.too-large", f"The file exceeds {MAX_UPLOAD} bytes.", remedy="Split it."
-                        )
-                    free = shutil.disk_usage(self._folder).free
-                    if free - len(chunk) < RESERVE:
-                        raise NoSpace(
-                            "upload.no-space",
-                            f"The upload would leave less than {RESERVE} bytes free ({free} are).",
-                            remedy="Free some space in the home and send it again.",
-                            needed=RESERVE + len(chunk),
-                            free=free,
-                        )
+                    self._require_room(size, len(chunk))
                     file.write(chunk)
         except BaseException:
             path.unlink(missing_ok=True)
             raise
         self._owners[name] = session
         return name, size
+
+    def _require_room(self, size: int, more: int) -> None:
+        if size > MAX_UPLOAD:
+            raise UntrustedRequest(
+                "upload.too-large", f"The file exceeds {MAX_UPLOAD} bytes.", remedy="Split it."
+            )
+        free = shutil.disk_usage(self._folder).free
+        if free - more < RESERVE:
+            raise NoSpace(
+                "upload.no-space",
+                f"The upload would leave less than {RESERVE} bytes free ({free} are).",
+                remedy="Free some space in the home and send it again.",
+                needed=RESERVE + more,
+                free=free,
+            )
+
+    def forget(self, session: str) -> None:
+        """Remove what a session sent; called when it ends.
+
+        Args:
+            session: The session.
+        """
+        for name in [name for name, owner in self._owners.items() if owner == session]:
+            del self._owners[name]
+            (self._folder / name).unlink(missing_ok=True)
 
     def path(self, session: str, name: str) -> Path:
         """Find an upload.

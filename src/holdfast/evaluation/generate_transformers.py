@@ -6,7 +6,7 @@ padded on the left, and padding is masked; nothing of the model's folder is run 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
@@ -40,7 +40,7 @@ class TransformersEngine:
             self._tokenizer = AutoTokenizer.from_pretrained(
                 model, local_files_only=True, trust_remote_code=False
             )
-            self._model = AutoModelForCausalLM.from_pretrained(
+            self._model: Any = AutoModelForCausalLM.from_pretrained(
                 model,
                 dtype=torch.float32,
                 attn_implementation="sdpa",
@@ -92,7 +92,7 @@ class TransformersEngine:
         for group in batches(lengths, BATCH):
             generated = self._generate([prompts[at] for at in group], suite.spec.generation.max_new_tokens)
             for at, tokens in zip(group, generated, strict=True):
-                found[at] = self._tokenizer.decode(tokens, skip_special_tokens=True)
+                found[at] = str(self._tokenizer.decode(tokens, skip_special_tokens=True))
             done += len(group)
             progress(done)
         return found
@@ -108,7 +108,7 @@ class TransformersEngine:
         for at, prompt in enumerate(prompts):
             input_ids[at, width - len(prompt) :] = torch.tensor(prompt)
             attention_mask[at, width - len(prompt) :] = 1
-        settings = GenerationConfig(
+        settings = GenerationConfig(  # type: ignore[no-untyped-call]  # it has no type hints
             do_sample=False,
             max_new_tokens=most,
             eos_token_id=self._end,

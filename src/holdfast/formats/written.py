@@ -10,7 +10,6 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-import types
 import typing
 from typing import TYPE_CHECKING, TypeVar
 
@@ -221,6 +220,6 @@ def _fields(model: type[BaseModel], place: Loc) -> list[str]:
 
 
 def _model_in(annotation: object) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
-        return annotation if issubclass(annotation, BaseModel) else None
-    return next((found for one in typing.get_args(annotation) if (found := _model_in(one))), None)
+    if inner := typing.get_args(annotation):
+        return next((found for one in inner if (found := _model_in(one))), None)
+    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from holdfast import canonical
-from holdfast.canonical import Json
 from holdfast.errors import NotPermitted, UntrustedRequest
-from holdfast.governance.people import Person
+
+if TYPE_CHECKING:
+    from holdfast.canonical import Json
+    from holdfast.governance.people import Person
 
 DOMAIN = "holdfast.approval/1"
 MAX_VALIDITY = timedelta(days=7)  # longer, and the approver no longer remembers what they looked at

@@ -10,12 +10,16 @@ Source: the join semilattice of Denning, "A lattice model of secure information 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import reduce
+from typing import TYPE_CHECKING
 
-from holdfast.canonical import Json
 from holdfast.errors import UntrustedInput
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from holdfast.canonical import Json
 
 LEVELS = ("public", "internal", "restricted", "secret")
 MAX_NAMES = (
@@ -81,8 +85,8 @@ class Label:
         """
         return {
             "level": self.level,
-            "compartments": list(sorted(self.compartments)),
-            "zones": list(sorted(self.zones)),
+            "compartments": [*sorted(self.compartments)],
+            "zones": [*sorted(self.zones)],
         }
 
     def __str__(self) -> str:

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
-from holdfast.canonical import Json
 from holdfast.errors import NotPermitted, UntrustedInput
+
+if TYPE_CHECKING:
+    from holdfast.canonical import Json
 
 
 class Role(StrEnum):
@@ -121,7 +124,7 @@ def parse(value: object) -> Person:
     """
     try:
         if not isinstance(value, dict) or not isinstance(value["key"], dict):
-            raise TypeError
+            raise TypeError  # noqa: TRY301 - one handler turns every mistake into the same refusal
         return Person(
             name=str(value["name"]),
             roles=tuple(Role(role) for role in value["roles"]),

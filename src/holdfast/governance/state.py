@@ -11,18 +11,19 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from holdfast import artefact
-from holdfast.artefact import Artefact, Kind
 from holdfast.audit import actions
 from holdfast.audit.actions import Phase
-from holdfast.errors import NotFound, UntrustedRequest
+from holdfast.errors import NotFound, UntrustedInput, UntrustedRequest
 from holdfast.governance import people
-from holdfast.governance.people import Person
+from holdfast.governance.labels import LEVELS, Label
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from holdfast.artefact import Artefact, Kind
     from holdfast.audit.event import Event
     from holdfast.canonical import Json
+    from holdfast.governance.people import Person
 
 MIN_PREFIX = 6  # hexadecimal digits with which an artefact may be named
 
@@ -147,7 +148,9 @@ class State:
             event: The next event of the log.
         """
         self.size = event.seq + 1
-        action = actions.get(event.action)
+        action = actions.REGISTRY.get(event.action)
+        if action is None:
+            return
         outcome = event.action.rpartition(".")[2]
         if action.phase is Phase.OUTCOME and event.cause in self.acts:
             self.acts[event.cause] = replace(self.acts[event.cause], state=outcome, result=event.params)
@@ -164,7 +167,8 @@ class State:
         for value in listed if isinstance(listed, list) else []:
             if isinstance(value, dict):
                 found = replace(artefact.parse(value), made_by=event.seq)
-                self.artefacts.setdefault(found.digest, found)
+                known = self.artefacts.get(found.digest, found)
+                self.artefacts[found.digest] = replace(known, label=tighten(known.label, found.label))
 
     def _founded(self, event: Event) -> None:
         self.site = str(event.params["site"])
@@ -190,10 +194,8 @@ class State:
     def _admitted(self, event: Event) -> None:
         request = _number(event.params.get("request"))
         self._change_import(request, state="admitted", decided_by=event.actor.person)
-        digests = []
         listed = event.params.get("artefacts")
-        for value in listed if isinstance(listed, list) else []:
-            digests.append(artefact.parse(value).digest)
+        digests = [artefact.parse(value).digest for value in (listed if isinstance(listed, list) else [])]
         self.active = _number(event.params.get("generation"))
         self.generations.append(Generation(self.active, tuple(digests), request, event.seq))
         root = event.params.get("root")
@@ -230,7 +232,7 @@ class State:
         if key_id in self.keys:
             self.keys[key_id] = replace(self.keys[key_id], revoked=True)
 
-    def _denied(self, event: Event) -> None:
+    def _denied(self, _event: Event) -> None:
         self.denials += 1
 
     def generation(self) -> Generation | None:
@@ -319,6 +321,22 @@ class State:
                 found[here] = self.artefacts[here]
                 queue.extend(self.artefacts[here].parents)
         return list(found.values())
+
+
+def tighten(known: Label, told: Label) -> Label:
+    """Give the label of something that was recorded again, perhaps under another label: labels only ever tighten.
+
+    Args:
+        known: The label recorded before.
+        told: The label recorded now.
+
+    Returns:
+        Their join; where no zone may hold both, the highest level in the zones of the first.
+    """
+    try:
+        return known.join(told)
+    except UntrustedInput:
+        return Label(LEVELS[-1], known.compartments | told.compartments, known.zones)
 
 
 def _texts(value: Json) -> list[str]:

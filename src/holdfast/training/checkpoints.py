@@ -49,8 +49,6 @@ def adopt(scratch: Path, root: Path, *, step: int, run: Digest) -> Path:
         sync(path)
     root.mkdir(exist_ok=True)
     target = root / f"step-{step:010d}"
-    if target.exists():
-        shutil.rmtree(target)  # of the same run or not: it was not good enough to go on from
     scratch.rename(target)
     sync(root)
     for old in _found(root)[KEPT:]:
@@ -73,6 +71,18 @@ def latest(root: Path, *, run: Digest) -> tuple[Path, int] | None:
         if step is not None:
             return folder, step
     return None
+
+
+def discard_after(root: Path, step: int) -> None:
+    """Remove checkpoints that a run will not go on from: of another run, or damaged.
+
+    Args:
+        root: The folder of checkpoints; it need not exist.
+        step: The step that the run goes on from; 0 for a new run.
+    """
+    for folder in _found(root):
+        if int(folder.name.removeprefix("step-")) > step:
+            shutil.rmtree(folder)
 
 
 def sync(path: Path) -> None:

@@ -38,7 +38,8 @@ def prepare(threads: int, scratch: str) -> None:
     import torch
 
     torch.set_num_threads(threads)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # nothing is read before it is written
+    # Deterministic mode would fill each new tensor first; nothing of ours is read before it is written.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a property of the module
 
 
 def without_deprecations() -> warnings.catch_warnings[None]:

@@ -18,7 +18,7 @@ from holdfast.training.tokens import IGNORED, Example
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from datasets import Dataset
+    from datasets import Dataset  # type: ignore[import-untyped]  # it has no type hints
 
 PAD_TO = 8  # tokens; matrix kernels work in blocks of this size
 

@@ -13,7 +13,7 @@ import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import torch
 from peft import LoraConfig, get_peft_model
@@ -116,6 +116,8 @@ def train(inputs: Inputs, reporter: Reporter) -> dict[str, Json]:
     run = manifest.digest(record)
     root = inputs.out / CHECKPOINTS
     resumed = checkpoints.latest(root, run=run) if inputs.resume else None
+    checkpoints.discard_after(root, resumed[1] if resumed else 0)
+    shutil.rmtree(inputs.out / SCRATCH, ignore_errors=True)
     reporter.progress("loading the base", 0, plan.steps)
     watch = _Watch(inputs, plan, run, reporter, resumed[1] if resumed else 0)
     with environment.without_deprecations():
@@ -156,7 +158,7 @@ def _examples(inputs: Inputs, tokenizer: PreTrainedTokenizerBase) -> list[tokens
         read = messages.read_rows(inputs.data[one.path].read_bytes(), file=one.path)
         found += one.repeat * tokens.encode_rows(
             read,
-            tokenizer,
+            cast("tokens.ChatTokenizer", tokenizer),
             loss=inputs.recipe.loss,
             sequence_length=inputs.recipe.batch.sequence_length,
             file=one.path,
@@ -224,7 +226,7 @@ class _Trainer(SFTTrainer):
         self,
         model: torch.nn.Module,
         inputs: dict[str, torch.Tensor],
-        return_outputs: bool = False,
+        return_outputs: bool = False,  # noqa: FBT001, FBT002 - the trainer's signature
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> torch.Tensor:
         """Compute the mean cross entropy of the learnt tokens.
@@ -239,11 +241,11 @@ class _Trainer(SFTTrainer):
             The loss, a scalar.
         """
         del model, return_outputs
-        base = self.model.get_base_model()
+        base: Any = cast("PeftModel", self.model).get_base_model()
         labels = inputs.pop("labels")[:, 1:]  # [b, s - 1]
         learnt = labels != tokens.IGNORED
         with self.accelerator.autocast():
-            hidden = base.get_decoder()(**inputs, use_cache=False).last_hidden_state[:, :-1]  # [b, s - 1, h]
+            hidden = base.base_model(**inputs, use_cache=False).last_hidden_state[:, :-1]  # [b, s - 1, h]
             logits = base.get_output_embeddings()(hidden[learnt])  # [n, v]
         total = torch.nn.functional.cross_entropy(logits.float(), labels[learnt], reduction="sum")
         return total / (learnt.sum() if num_items_in_batch is None else num_items_in_batch)

@@ -21,7 +21,9 @@ BRAILLE = 0x2800
 _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))  # Unicode 16, chapter 21.1: rows of the cell
 
 
-def draw(points: Sequence[tuple[int, float]], steps: int, width: int, height: int, *, plain: bool) -> list[str]:
+def draw(
+    points: Sequence[tuple[int, float]], steps: int, width: int, height: int, *, plain: bool
+) -> list[str]:
     """Draw a curve with its axes.
 
     Args:
@@ -41,15 +43,16 @@ def draw(points: Sequence[tuple[int, float]], steps: int, width: int, height: in
     low, high = min(loss for _, loss in finite), max(loss for _, loss in finite)
     at = min(finite, key=lambda point: point[1])[0]
     across, down = (1, 1) if plain else (2, 4)
-    grid = [[0] * (columns * across) for _ in range(lines * down)]
     right = max(steps, finite[-1][0], 2)
-    before: tuple[int, int] | None = None
-    for step, loss in finite:
-        x = min(round((step - 1) / (right - 1) * (columns * across - 1)), columns * across - 1)
-        y = round((high - loss) / ((high - low) or 1.0) * (lines * down - 1))
-        for row in range(min(y, before[1]), max(y, before[1]) + 1) if before and before[0] == x else (y,):
-            grid[row][x] = 1
-        before = (x, y)
+    span, rise = columns * across - 1, lines * down - 1
+    scaled = [
+        (
+            min(round((step - 1) / (right - 1) * span), span),
+            round((high - loss) / ((high - low) or 1.0) * rise),
+        )
+        for step, loss in finite
+    ]
+    grid = _grid(scaled, columns * across, lines * down)
     body = _plain(grid) if plain else _braille(grid, columns, lines)
     labels = {0: f"{high:.3f}", lines - 1: f"{low:.3f}"} if lines > 1 else {0: f"{high:.3f}"}
     wall, corner, floor = ("|", "+", "-") if plain else ("│", "└", "─")
@@ -58,6 +61,26 @@ def draw(points: Sequence[tuple[int, float]], steps: int, width: int, height: in
     axis = f"{'step 1 ':>{GUTTER - 1}}{corner}{floor * (columns - len(end))}{end}"
     drawn = [f"{labels.get(line, ''):>{GUTTER - 1}}{wall}{text}" for line, text in enumerate(body)]
     return [head[:width], *drawn, axis]
+
+
+def _grid(scaled: Sequence[tuple[int, int]], width: int, height: int) -> list[list[int]]:
+    """Set the dots of a connected curve. Work is bounded by the drawing's size, not by the number of points."""
+    grid = [[0] * width for _ in range(height)]
+    spans: dict[int, list[int]] = {}  # of each column: first, last, least and greatest row
+    for x, y in scaled:
+        span = spans.setdefault(x, [y, y, y, y])
+        span[1:] = [y, min(span[2], y), max(span[3], y)]
+    before: tuple[int, int] | None = None
+    for x, (first, last, least, greatest) in spans.items():
+        for y in range(least, greatest + 1):
+            grid[y][x] = 1
+        if before is not None:
+            across, up = x - before[0], first - before[1]
+            reach = max(abs(across), abs(up))
+            for at in range(1, reach):
+                grid[before[1] + round(up * at / reach)][before[0] + round(across * at / reach)] = 1
+        before = (x, last)
+    return grid
 
 
 def _plain(grid: list[list[int]]) -> list[str]:

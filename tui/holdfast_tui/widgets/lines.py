@@ -25,7 +25,9 @@ class Activity(Static):
         Args:
             signs: One text per piece of work, the newest last.
         """
-        self.update(Text(("… " + "  |  ".join(reversed(signs))) if signs else "", no_wrap=True, overflow="ellipsis"))
+        self.update(
+            Text(("… " + "  |  ".join(reversed(signs))) if signs else "", no_wrap=True, overflow="ellipsis")
+        )
 
 
 class KeyLine(Static):

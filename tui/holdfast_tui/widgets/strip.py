@@ -42,8 +42,9 @@ def ground(status: dict[str, Json]) -> str:
     last = status.get("last_import")
     imported = f"import #{last} gen {told(status.get('generation'))}" if last is not None else "no import yet"
     head = f"log {number(log.get('size'))} {str(log.get('root'))[:SHOWN_DIGITS]}"
-    denied = f"egress {number(egress.get('denials'))} denied, {f'{missing} walls missing' if missing else 'walls whole'}"
-    return " · ".join((trusted, imported, head, denied))
+    held = f"{len(walls) - missing}/{len(walls)} walls" if missing else "all walls"
+    denied = f"egress {number(egress.get('denials'))} denied, {held}"
+    return f"{trusted} · {imported} · {head} · {denied}"
 
 
 class TrustStrip(Vertical):
@@ -75,7 +76,12 @@ class TrustStrip(Vertical):
         self.query_one("#tabs", Static).update(line)
 
     def show(
-        self, status: dict[str, Json] | None, labels: Sequence[Json], person: str, roles: Sequence[str], why: str
+        self,
+        status: dict[str, Json] | None,
+        labels: Sequence[Json],
+        person: str,
+        roles: Sequence[str],
+        why: str,
     ) -> None:
         """Show the state of things.
 
@@ -97,5 +103,7 @@ class TrustStrip(Vertical):
             below.update(why)
             return
         gaps = len(texts(status.get("gaps")))
-        self.query_one("#site", Static).update(f" {told(status.get('site'))}{f' · {gaps} gaps' if gaps else ''}")
+        self.query_one("#site", Static).update(
+            f" {told(status.get('site'))}{f' · gaps: {gaps}' if gaps else ''}"
+        )
         below.update(ground(status))

@@ -1,0 +1,136 @@
+"""Dialogs over a section: a form, and a text to read. Arrows, Enter and Esc suffice for both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from textual import on
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical, VerticalScroll
+from textual.screen import ModalScreen
+from textual.widgets import Input, Static
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from textual.app import ComposeResult
+
+MAX_FIELD = 4096  # characters; the longest path that Linux takes
+
+
+@dataclass(frozen=True)
+class Field:
+    """One line of a form.
+
+    Args:
+        name: Its name in the answer.
+        label: What to type.
+        value: What it begins with.
+        secret: Whether what is typed is hidden.
+        optional: Whether it may stay empty.
+    """
+
+    name: str
+    label: str
+    value: str = ""
+    secret: bool = False
+    optional: bool = False
+
+
+class Form(ModalScreen[dict[str, str] | None]):
+    """Asks for a few lines of text.
+
+    Args:
+        title: What it is for.
+        fields: Its lines.
+        note: What a person should know before they answer.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "leave", "back"),
+        Binding("down", "app.focus_next", "next", show=False),
+        Binding("up", "app.focus_previous", "previous", show=False),
+    ]
+
+    def __init__(self, title: str, fields: Sequence[Field], note: str = "") -> None:
+        super().__init__()
+        self._title = title
+        self._fields = fields
+        self._note = note
+
+    def compose(self) -> ComposeResult:
+        """Lay out the form.
+
+        Yields:
+            The widgets.
+        """
+        with Vertical(id="dialog"):
+            yield Static(self._title, classes="dialog-title", markup=False)
+            if self._note:
+                yield Static(self._note, markup=False)
+            for one in self._fields:
+                yield Static(one.label, classes="field-label", markup=False)
+                yield Input(
+                    one.value, password=one.secret, id=f"field-{one.name}", max_length=MAX_FIELD, compact=True
+                )
+            yield Static("Enter: go on   Esc: back", id="form-note", markup=False)
+
+    def on_mount(self) -> None:
+        """Begin at the first line that is still empty."""
+        first = next((one for one in self._fields if not one.value and not one.optional), self._fields[0])
+        self.query_one(f"#field-{first.name}", Input).focus()
+
+    @on(Input.Submitted)
+    def _submitted(self, message: Input.Submitted) -> None:
+        answer = {one.name: self.query_one(f"#field-{one.name}", Input).value for one in self._fields}
+        at = next(place for place, one in enumerate(self._fields) if message.input.id == f"field-{one.name}")
+        for one in (*self._fields[at:], *self._fields[:at]):
+            if not answer[one.name].strip() and not one.optional:
+                self.query_one("#form-note", Static).update(f"Still needed: {one.label}   Esc: back")
+                self.query_one(f"#field-{one.name}", Input).focus()
+                return
+        if at + 1 < len(self._fields):
+            self.query_one(f"#field-{self._fields[at + 1].name}", Input).focus()
+            return
+        self.dismiss(answer)
+
+    def action_leave(self) -> None:
+        """Close without an answer."""
+        self.dismiss(None)
+
+
+class Reading(ModalScreen[None]):
+    """Shows a text.
+
+    Args:
+        title: What it is.
+        text: The text, as long as it likes to be.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,enter,q,question_mark", "leave", "back")]
+
+    def __init__(self, title: str, text: str) -> None:
+        super().__init__()
+        self._title = title
+        self._text = text
+
+    def compose(self) -> ComposeResult:
+        """Lay out the text.
+
+        Yields:
+            The widgets.
+        """
+        with Vertical(id="reading"):
+            yield Static(self._title, classes="dialog-title", markup=False)
+            with VerticalScroll(id="reading-body"):
+                yield Static(self._text, markup=False)
+            yield Static("Arrows: scroll   Esc: back", classes="field-label", markup=False)
+
+    def on_mount(self) -> None:
+        """Let the arrows scroll."""
+        self.query_one("#reading-body").focus()
+
+    def action_leave(self) -> None:
+        """Close."""
+        self.dismiss(None)
