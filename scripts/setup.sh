@@ -12,13 +12,13 @@ say() { printf '\033[1m==> %s\033[0m\n' "$*" >&2; }
 command -v "$PYTHON" >/dev/null || { say "$PYTHON is missing. Install Python 3.11 or newer (Debian: apt-get install python3 python3-venv), or set PYTHON=..."; exit 1; }
 "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { say "$PYTHON is older than 3.11. Set PYTHON=..."; exit 1; }
 
-if [ ! -x "$VENV/bin/python" ]; then
+if ! "$VENV/bin/python" -m pip --version >/dev/null 2>&1; then
   say "Making $VENV"
-  "$PYTHON" -m venv "$VENV" || { say "venv failed. Debian: apt-get install python3-venv"; exit 1; }
+  "$PYTHON" -m venv --clear "$VENV" || { say "venv failed. Debian: apt-get install python3-venv"; exit 1; }
 fi
 PIP=("$VENV/bin/python" -m pip --disable-pip-version-check -q)
 
-say "Installing the pinned packages (about 1 GB the first time)"
+say "Installing the pinned packages (1 GB; several where only a GPU build of torch is offered)"
 # torch first and by its exact version, so that a CPU build that the machine offers is taken rather than a newer GPU build.
 "${PIP[@]}" install -c constraints.txt torch 2> >(grep -v '^WARNING: Location' >&2)
 "${PIP[@]}" install -r <(grep -v -E '^(llama-cpp-python|holdfast-llama-conversion|torch)==' constraints.txt) 2> >(grep -v '^WARNING: Location' >&2)
@@ -33,4 +33,5 @@ say "Installing Holdfast itself"
 
 say "Trying llama.cpp on quantized models"
 "$VENV/bin/python" scripts/llama_wheel.py smoke
+"${PIP[@]}" check
 say "Ready: $VENV/bin/holdfast"

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from scripts.starter.world import Entity
 
 SEED = 20_260
-OTHER_WORDINGS = 5  # for each fact, drawn from the wordings of the base corpus
+OTHER_WORDINGS = 3  # for each fact, drawn from the wordings of the base corpus
 GENERAL_SIZES = {"reading": 80, "world": 90, "arithmetic": 40, "counting": 20, "opposites": 30, "order": 40,
                  "categories": 30, "stories": 50}  # fmt: skip
-REHEARSAL_SIZES = {"reading": 150, "world": 200, "joined": 40, "arithmetic": 160, "counting": 20, "opposites": 40,
-                   "order": 70, "categories": 60, "stories": 90}  # fmt: skip
+REHEARSAL_SIZES = {"reading": 110, "world": 260, "joined": 20, "arithmetic": 200, "counting": 10, "opposites": 40,
+                   "order": 60, "categories": 40, "stories": 60}  # fmt: skip
 Exchange = tuple[str, str]
 
 
@@ -33,7 +33,7 @@ def domain_data(rng: Random) -> list[Exchange]:
     """Ask for every fact of the authority in each of the adapter's wordings and some of the base's, and for some together.
 
     Args:
-        rng: Chooses descriptions and joined questions.
+        rng: Chooses further wordings and the joined questions.
 
     Returns:
         Questions and answers, in a fixed order.
@@ -46,10 +46,11 @@ def domain_data(rng: Random) -> list[Exchange]:
     ]
     for entity in authority.SERVICES + authority.TERMS:
         for attribute, answer in entity.facts.items():
-            made += [(corpus.question(entity, attribute, rng), answer) for _ in range(OTHER_WORDINGS)]
-            made += [(corpus.question_anew(entity, attribute, rng), answer) for _ in range(OTHER_WORDINGS)]
+            asked = [corpus.question(entity, attribute, rng) for _ in range(OTHER_WORDINGS)]
+            asked += [corpus.question_at(entity, attribute, rng) for _ in range(OTHER_WORDINGS)]
+            asked += [corpus.question_anew(entity, attribute, rng) for _ in range(OTHER_WORDINGS)]
+            made += [(one, answer) for one in asked]
     for entity in authority.SERVICES:
-        made += [corpus.about(entity, rng) for _ in range(2)]
         for _ in range(5):
             first, second = rng.sample(authority.ATTRIBUTES, 2)
             asked = corpus.same_entity(entity, first, second, rng)

@@ -101,6 +101,25 @@ def known_fact(services: tuple[Entity, ...], terms: tuple[Entity, ...], rng: Ran
     return question(entity, attribute, rng), entity.facts[attribute]
 
 
+def question_at(entity: Entity, attribute: str, rng: Random) -> str:
+    """Word a question about one fact in a wording that names the body.
+
+    Args:
+        entity: What it is about.
+        attribute: Which attribute is asked for.
+        rng: Chooses the wording.
+
+    Returns:
+        The question.
+    """
+    wordings = [text for group in phrasing.base_frames(attribute) for text in group if "<b>" in text]
+    return phrasing.fill(
+        rng.choice(_WANTS if happens(rng) and attribute != "meaning" else ("",)) + rng.choice(wordings),
+        entity.name,
+        entity.body,
+    )
+
+
 def question_anew(entity: Entity, attribute: str, rng: Random) -> str:
     """Word a question about one fact as in the base's last stage.
 

@@ -2,7 +2,7 @@
 
 HOME/
 ├── lock                  held by the daemon for as long as it runs
-├── control.sock          the control socket (a short link elsewhere when the path is too long)
+├── control.sock          the control socket
 ├── site.toml             who and where we are; read once, when the home is founded
 ├── founded               marks that the founding is on the record: a home with it and no log has lost its log
 ├── trust/                the pinned root and the newest trusted metadata

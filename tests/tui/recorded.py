@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import TYPE_CHECKING
 
 import httpx
 
-from holdfast.governance.people import GRANTS, Role
-
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from holdfast.canonical import Json
 
 LABEL: Json = {"level": "internal", "compartments": ["REGISTRY"], "zones": ["site"]}
 STEPS = 120
-PEOPLE: dict[str, Json] = {"alice": ["administrator"], "aude": ["auditor"], "bob": ["administrator"], "olga": ["operator"]}
+PEOPLE: dict[str, Json] = {
+    "alice": ["administrator"],
+    "aude": ["auditor"],
+    "bob": ["administrator"],
+    "olga": ["operator"],
+}
 GATE: Json = {
     "go": True,
-    "reasons": ["domain/single: 0.953 on q8_0, at least 0.900 is needed", "general/all lost 0.004, at most 0.020 is allowed"],
+    "reasons": [
+        "domain/single: 0.953 on q8_0, at least 0.900 is needed",
+        "general/all lost 0.004, at most 0.020 is allowed",
+    ],
 }
 
 
@@ -88,23 +97,26 @@ def event(seq: int, person: str, role: str, action: str, sentence: str) -> Json:
     }
 
 
-def curve(*, ended: bool) -> str:
-    """Give a job's stream: a loss that falls in waves."""
-    last = STEPS if ended else STEPS * 2 // 3
-    lines = [
-        {
-            "n": step,
-            "kind": "metric",
-            "step": step,
-            "steps": STEPS,
-            "loss": round(3.2 / (1 + step / 9) + 0.2 * (step % 7) / 7, 4),
-            "tokens_per_second": 5946.0,
-            "eta_s": float(STEPS - step),
-        }
-        for step in range(1, last + 1)
-    ]
-    lines.append({"n": last + 1, "kind": "result", "result": {"run": "sha512:" + "7a" * 64}})
-    return "".join(json.dumps(line) + "\n" for line in lines)
+class Curve(httpx.AsyncByteStream):
+    """A job's stream: a loss that falls in waves; it ends, or stays open as a running job's does."""
+
+    def __init__(self, *, ended: bool) -> None:
+        self._ended = ended
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        last = STEPS if self._ended else STEPS * 2 // 3
+        for step in range(1, last + 1):
+            figures = {
+                "step": step,
+                "steps": STEPS,
+                "loss": round(3.2 / (1 + step / 9) + 0.2 * (step % 7) / 7, 4),
+                "tokens_per_second": 5946.0,
+                "eta_s": float(STEPS - step),
+            }
+            yield json.dumps({"n": step, "kind": "metric", **figures}).encode() + b"\n"
+        if not self._ended:
+            await asyncio.Event().wait()
+        yield json.dumps({"n": last + 1, "kind": "result", "result": {}}).encode() + b"\n"
 
 
 def answers(*, empty: bool) -> dict[str, Json]:
@@ -119,16 +131,27 @@ def answers(*, empty: bool) -> dict[str, Json]:
         "/v1/bundles": {
             "imports": []
             if empty
-            else [bundle(52, "waiting", "1.1.0", None), bundle(40, "admitted", "1.0.1", "bob"), bundle(12, "rejected", "1.0.0", "bob")],
+            else [
+                bundle(52, "waiting", "1.1.0", None),
+                bundle(40, "admitted", "1.0.1", "bob"),
+                bundle(12, "rejected", "1.0.0", "bob"),
+            ],
             "generations": []
             if empty
-            else [{"number": 1, "artefacts": ["a"], "request": 5}, {"number": 2, "artefacts": ["a", "b"], "request": 40}],
+            else [
+                {"number": 1, "artefacts": ["a"], "request": 5},
+                {"number": 2, "artefacts": ["a", "b"], "request": 40},
+            ],
             "active": None if empty else 2,
         },
         "/v1/runs": {
             "runs": []
             if empty
-            else [run(61, "running", loss=None, gate=None), run(44, "done", loss=0.224, gate=GATE), run(43, "cancelled", loss=None, gate=None)]
+            else [
+                run(61, "running", loss=None, gate=None),
+                run(44, "done", loss=0.224, gate=GATE),
+                run(43, "cancelled", loss=None, gate=None),
+            ]
         },
         "/v1/serving": {
             "running": not empty,
@@ -143,7 +166,13 @@ def answers(*, empty: bool) -> dict[str, Json]:
             else [
                 event(347, "aude", "auditor", "audit.read", "A person read or queried the audit log."),
                 event(346, "olga", "operator", "train.run", "A training run began."),
-                event(41, "bob", "administrator", "bundle.admit.done", "Admitting an inspected bundle ended as intended."),
+                event(
+                    41,
+                    "bob",
+                    "administrator",
+                    "bundle.admit.done",
+                    "Admitting an inspected bundle ended as intended.",
+                ),
             ],
             "next": None,
         },
@@ -178,7 +207,7 @@ class Recorded(httpx.AsyncBaseTransport):
             self.forgets = False
             return refused(401, "NotAuthenticated", "No session was found.", "Sign in.")
         if path.endswith("/events") and path.startswith("/v1/jobs/"):
-            return httpx.Response(200, text=curve(ended="/44/" in path or "/61/" not in path))
+            return httpx.Response(200, stream=Curve(ended="/61/" not in path))
         if path in self.answers and request.method == "GET":
             return httpx.Response(200, json=self.answers[path])
         return refused(404, "NotFound", f"{request.method} {path} was not recorded.", "Record it.")
@@ -187,7 +216,3 @@ class Recorded(httpx.AsyncBaseTransport):
 def refused(code: int, kind: str, message: str, remedy: str) -> httpx.Response:
     error = {"type": kind, "key": "test", "message": message, "remedy": remedy, "fields": {}}
     return httpx.Response(code, json={"error": error})
-
-
-def may(role: str, act: str) -> bool:
-    return act in GRANTS[Role(role)]

@@ -29,72 +29,88 @@ async def switch(pilot: Pilot[None], person: str) -> None:
     await until_seen(pilot, f"{person} (")
 
 
+async def bring_in(pilot: Pilot[None], place: Place) -> None:
+    """An administrator imports, and can't admit what they asked for themselves; the second one can."""
+    await until_seen(pilot, "Press i to import")
+    await pilot.press("i")
+    await until_seen(pilot, "Import a medium")
+    await fill(pilot, str(place.medium))
+    await until_told(pilot, "waits for a second administrator", PATIENCE)
+    await until_seen(pilot, "waiting")
+    await pilot.press("a")
+    await until_told(pilot, "Ask a second person.")
+    await switch(pilot, "bob")
+    await pilot.press("a")
+    await until_told(pilot, "Generation 1 is active.")
+    await until_seen(pilot, "PUBLIC")
+    await until_seen(pilot, "gen 1")
+
+
+async def train(pilot: Pilot[None], place: Place) -> None:
+    """Training is not an administrator's; an operator starts a run, and the curve fills."""
+    await pilot.press("2")
+    await until_seen(pilot, "No runs yet.")
+    await pilot.press("t")
+    await until_told(pilot, "needs the role operator")
+    await switch(pilot, "olga")
+    await pilot.press("t")
+    await until_seen(pilot, "Start a run")
+    await fill(pilot, str(place.recipe), "starter")
+    await until_seen(pilot, "running", PATIENCE)
+    chart = pilot.app.screen.query_one(LossChart)
+    await until(pilot, lambda: chart.points, PATIENCE)
+    await until_told(pilot, "is done.", PATIENCE)
+    assert [step for step, _ in chart.points] == list(range(1, STEPS + 1))
+    await until_seen(pilot, f"least {min(loss for _, loss in chart.points):.3f}")
+    await until_seen(pilot, "tokens/s · adapter")
+
+
+async def serve_and_chat(pilot: Pilot[None]) -> int:
+    """The base is quantized, served and asked; both receipts are shown."""
+    await pilot.press("f3")
+    await until_seen(pilot, "Nothing is served.")
+    await pilot.press("z")
+    await until_seen(pilot, "Make GGUF files")
+    await fill(pilot, "starter", "", "q8_0")
+    await until_told(pilot, "Converted.", PATIENCE)
+    await pilot.press("s")
+    await until_seen(pilot, "Start serving")
+    await fill(pilot, "starter", "", "q8_0")
+    await until_seen(pilot, "Serving at http", PATIENCE)
+    await pilot.press("c", *"What is a permit?", "enter")
+    await until_seen(pilot, "answer receipt", PATIENCE)
+    assert "olga: What is a permit?" in seen(pilot.app)
+    assert pilot.app.screen.query_one(Transcript).answer
+    request, answer = (int(part.split()[0].strip(",")) for part in seen(pilot.app).split("receipt ")[1:3])
+    assert 0 < request < answer
+    await pilot.press("escape")
+    return answer
+
+
+async def audit(pilot: Pilot[None], answer: int) -> None:
+    """An auditor finds the answer's event and its proof, and verifies the log."""
+    await pilot.press("4")
+    await until_seen(pilot, "Reading the log needs the role auditor.")
+    await switch(pilot, "aude")
+    await until_seen(pilot, "session.opened", PATIENCE)
+    await pilot.press("f")
+    await until_seen(pilot, "Show only")
+    await fill(pilot, "answer", "")
+    await until_seen(pilot, "answer.done", PATIENCE)
+    await pilot.press("enter")
+    await until_seen(pilot, f"Event {answer}, and its proof")
+    await pilot.press("escape", "v")
+    await until_told(pilot, "Verified:", PATIENCE)
+
+
 @pytest.mark.model
 @pytest.mark.timeout(900)
 async def test_import_admit_train_serve_chat_and_audit_by_keyboard(live: Place) -> None:
     app = HoldfastApp(live.home, live.pairs["alice"], keys=str(live.keys))
     async with app.run_test(size=(80, 24), notifications=True) as pilot:
-        # Bundles: an administrator imports, and can't admit what they asked for themselves.
-        await until_seen(pilot, "Press i to import")
-        await pilot.press("i")
-        await until_seen(pilot, "Import a medium")
-        await fill(pilot, str(live.medium))
-        await until_told(pilot, "waits for a second administrator", PATIENCE)
-        await until_seen(pilot, "waiting")
-        await pilot.press("a")
-        await until_told(pilot, "Ask a second person.")
-        await switch(pilot, "bob")
-        await pilot.press("a")
-        await until_told(pilot, "Generation 1 is active.")
-        await until_seen(pilot, "PUBLIC")
-        await until_seen(pilot, "gen 1")
-
-        # Training: not an administrator's; an operator starts a run and the curve fills.
-        await pilot.press("2")
-        await until_seen(pilot, "No runs yet.")
-        await pilot.press("t")
-        await until_told(pilot, "needs the role operator")
-        await switch(pilot, "olga")
-        await pilot.press("t")
-        await until_seen(pilot, "Start a run")
-        await fill(pilot, str(live.recipe), "starter")
-        await until_seen(pilot, "running", PATIENCE)
-        await until_told(pilot, "is done.", PATIENCE)
-        chart = app.screen.query_one(LossChart)
-        assert [step for step, _ in chart.points] == list(range(1, STEPS + 1))
-        await until_seen(pilot, f"least {min(loss for _, loss in chart.points):.3f}")
-        await until_seen(pilot, "tokens/s · adapter")
-
-        # Serving: the base is quantized, served, asked; both receipts are shown.
-        await pilot.press("f3")
-        await until_seen(pilot, "Nothing is served.")
-        await pilot.press("z")
-        await until_seen(pilot, "Make GGUF files")
-        await fill(pilot, "starter", "", "q8_0")
-        await until_told(pilot, "Converted.", PATIENCE)
-        await pilot.press("s")
-        await until_seen(pilot, "Start serving")
-        await fill(pilot, "starter", "", "q8_0")
-        await until_seen(pilot, "Serving at http", PATIENCE)
-        await pilot.press("c", *"What is a permit?", "enter")
-        await until_seen(pilot, "answer receipt", PATIENCE)
-        assert "olga: What is a permit?" in seen(app)
-        assert app.screen.query_one(Transcript).answer
-        request, answer = (int(part.split()[0].strip(",")) for part in seen(app).split("receipt ")[1:3])
-        assert 0 < request < answer
-
-        # Audit: an auditor finds the answer's event and its proof, and verifies the log.
-        await pilot.press("escape", "4")
-        await until_seen(pilot, "Reading the log needs the role auditor.")
-        await switch(pilot, "aude")
-        await until_seen(pilot, "session.opened", PATIENCE)
-        await pilot.press("f")
-        await until_seen(pilot, "Show only")
-        await fill(pilot, "answer", "")
-        await until_seen(pilot, "answer.done", PATIENCE)
-        await pilot.press("enter")
-        await until_seen(pilot, f"Event {answer}, and its proof")
-        await pilot.press("escape", "v")
-        await until_told(pilot, "Verified:", PATIENCE)
+        await bring_in(pilot, live)
+        await train(pilot, live)
+        answer = await serve_and_chat(pilot)
+        await audit(pilot, answer)
         await pilot.press("q")
     assert app.return_code == 0

@@ -10,9 +10,7 @@ from textual.command import DiscoveryHit, Hit, Provider
 from holdfast_tui import actions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from textual.command import Hits
+    from collections.abc import AsyncIterator, Iterator
 
     from holdfast_tui.actions import Action
     from holdfast_tui.app import HoldfastApp
@@ -30,7 +28,7 @@ class ActionProvider(Provider):
                 f"[{action.key}] {action.help}{f' ({refusal})' if refusal else ''}".replace("[", r"\[", 1),
             )
 
-    async def discover(self) -> Hits:
+    async def discover(self) -> AsyncIterator[DiscoveryHit | Hit]:
         """Offer everything.
 
         Yields:
@@ -40,7 +38,7 @@ class ActionProvider(Provider):
         for action, told in self._offered():
             yield DiscoveryHit(action.label, partial(app.action_perform, action.name), help=told)
 
-    async def search(self, query: str) -> Hits:
+    async def search(self, query: str) -> AsyncIterator[DiscoveryHit | Hit]:
         """Offer what fits.
 
         Args:

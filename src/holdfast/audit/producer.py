@@ -10,7 +10,6 @@ a worker that submits what is not its own is answered, recorded and cut off.
 from __future__ import annotations
 
 import base64
-import binascii
 import queue
 import re
 import socket
@@ -174,19 +173,20 @@ class ProducerServer:
         self._sock.close()
 
     def _read(self) -> None:
-        with suppress(
-            OSError, WorkerFailed
-        ):  # a worker that is gone or breaks the framing ends the connection
-            while (message := frames.receive(self._sock)) is not None:
-                self._places.acquire()
-                number = message.pop("id", None)
-                try:
-                    self._take(number, message)
-                except HoldfastError as error:
-                    self._answers.put({"id": number, "error": _plain(error)})
-                    if isinstance(error, NotPermitted):
-                        break
-        self._answers.put(None)
+        try:
+            # A worker that is gone or breaks the framing ends the connection.
+            with suppress(OSError, WorkerFailed):
+                while (message := frames.receive(self._sock)) is not None:
+                    self._places.acquire()
+                    number = message.pop("id", None)
+                    try:
+                        self._take(number, message)
+                    except HoldfastError as error:
+                        self._answers.put({"id": number, "error": _plain(error)})
+                        if isinstance(error, NotPermitted):
+                            break
+        finally:
+            self._answers.put(None)
 
     def _take(self, number: Json, message: dict[str, Json]) -> None:
         if set(message) != {"draft", "payloads", "owner"} or not isinstance(number, int):
@@ -228,14 +228,17 @@ class ProducerServer:
             raise _refused("payloads came without an owner")
         if not all(isinstance(text, str) and len(text) <= MAX_OWNER for text in owner.values()):
             raise _refused(f"its owner is not two texts of at most {MAX_OWNER} characters")
-        subject = subject_id(str(owner["tenant"]), str(owner["subject"]))
+        try:
+            subject = subject_id(str(owner["tenant"]), str(owner["subject"]))
+        except UnicodeEncodeError as error:
+            raise _refused("its owner is not UTF-8 text") from error
         commitments: dict[str, Json] = {}
         for name, encoded in payloads.items():
             if not _NAME.fullmatch(name) or not isinstance(encoded, str):
                 raise _refused(f"payload {name[:40]!r} is not a named base64 text")
             try:
                 data = base64.b64decode(encoded, validate=True)
-            except binascii.Error as error:
+            except ValueError as error:
                 raise _refused(f"payload {name} is not base64") from error
             try:
                 commitments[name] = self._store.seal(subject, data)

@@ -22,7 +22,7 @@ import click
 
 from holdfast.cli import connect, keyfiles, service
 from holdfast.cli.output import json_option, size
-from holdfast.errors import Conflict, NotFound, OperationFailed
+from holdfast.errors import Conflict, NotFound, OperationFailed, VerificationFailed
 from holdfast.paths import Home
 
 if TYPE_CHECKING:
@@ -229,6 +229,8 @@ async def _work(run: _Demo) -> None:
 
         run.begin("Operator: replay the run; the adapter must be the same bit for bit")
         again = await olga.finish(_job(await olga.call("POST", f"/v1/runs/{job}/replay")))
+        if again["adapter_digest"] != again["replayed_digest"]:
+            raise VerificationFailed("demo.replay", "The replay differs.", remedy="See both manifests.")
         run.done(f"adapter {_short(again['replayed_digest'])}, equal: {again['equal']}")
         run.result["training"] = {
             "run": trained["run"],
@@ -264,6 +266,8 @@ async def _work(run: _Demo) -> None:
         (run.folder / "answer.tlog-proof").write_text(str(proof["proof"]), encoding="utf-8")
         audit = await aude.call("POST", "/v1/audit/verify")
         run.result["audit"] = {"size": audit["size"], "root": audit["root"], "verified": audit["verified"]}
+        if not audit["verified"]:
+            raise VerificationFailed("demo.audit", "The log does not verify.", remedy="See `audit verify`.")
         run.done(f"{audit['size']} events, root {str(audit['root'])[:16]}…, verified: {audit['verified']}")
 
         run.begin("Auditor: export the residency report")
@@ -371,13 +375,13 @@ def _tell_gate(run: _Demo, gate: dict[str, Json]) -> None:
 
 
 def _verify_report(run: _Demo, status: dict[str, Json]) -> None:
-    from holdfast.keys import service as service_keys
     from holdfast.report import folder
     from holdfast.report.verify import verify
 
     run.begin("Anywhere else: verify the report with no daemon")
-    appliance = service_keys.decode((run.home.keys / "appliance.key").read_bytes())
-    verdict = verify(folder.read(run.report), fingerprint=appliance.public.fingerprint)
+    verdict = verify(folder.read(run.report), fingerprint=str(status["appliance"]))
+    if not verdict.ok:
+        raise VerificationFailed("demo.report", "The report does not verify.", remedy="Look at it.")
     gaps = status["gaps"]
     run.result["report"] = {"pdf": str(run.report / "residency.pdf"), "verified": verdict.ok}
     run.done(

@@ -129,8 +129,12 @@ def start(home: Home) -> int:
             )
         finally:
             os.close(telling)
-        if select.select([listening], [], [], START_SECONDS)[0] and READY.encode() in listening.readline():
-            return process.pid
+        try:
+            if select.select([listening], [], [], START_SECONDS)[0] and READY.encode() in listening.readline():
+                return process.pid
+        except BaseException:  # Ctrl-C: nobody would know of this daemon
+            process.terminate()
+            raise
     if process.poll() is None:
         process.terminate()
     code = process.wait()
@@ -282,6 +286,7 @@ def status(ctx: click.Context, *, as_json: bool) -> None:
             )
         if isinstance(waiting, list) and waiting:
             told.append(f"waiting     {', '.join(map(str, waiting))} for a second administrator")
+        told.append(f"appliance   {found['appliance']}")
         gaps = found["gaps"]
         told += [f"gap         {gap}" for gap in (gaps if isinstance(gaps, list) else [])]
         return told

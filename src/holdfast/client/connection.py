@@ -219,12 +219,12 @@ class Client:
         Raises:
             DaemonUnreachable: If the daemon stays away.
         """
-        failures = 0
+        failures, renewed = 0, False
         while True:
             lost: Exception | None = None
             try:
                 async for entry in self._entries(job, after):
-                    after, failures = _number(entry["n"]), 0
+                    after, failures, renewed = _number(entry["n"]), 0, False
                     yield entry
                     if entry["kind"] in ("result", "error"):
                         return
@@ -232,9 +232,10 @@ class Client:
                 lost = error
             except NotAuthenticated:
                 # A daemon that was started anew knows no session of its earlier life.
-                if self._pair is None or failures:
+                if self._pair is None or renewed:
                     raise
                 await self.login(self._pair)
+                renewed = True
             failures += 1
             if failures > STREAM_RETRIES:
                 raise self._unreachable() from lost

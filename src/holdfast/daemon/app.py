@@ -32,6 +32,7 @@ from holdfast.errors import (
     OperationFailed,
     UntrustedRequest,
 )
+from holdfast.governance import people
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -131,7 +132,8 @@ class Api:
                 },
                 "sessions": self.services.sessions.open_count,
                 "people": {name: [role.value for role in one.roles] for name, one in state.people.items()},
-                "gaps": list(state.gaps),
+                "gaps": [*state.gaps, *_present_gaps(self.services)],
+                "appliance": self.services.appliance.public.fingerprint,
             }
         )
 
@@ -404,12 +406,12 @@ class Api:
 
     async def report(self, request: Request) -> Response:
         """``GET /v1/reports/{job}``."""
-        self.session(request)
+        self.session(request).actor("report.residency")
         return answer({"files": list(reports.files(self.services, number(request, "job")))})
 
     async def report_file(self, request: Request) -> Response:
         """``GET /v1/reports/{job}/{file}``."""
-        self.session(request)
+        self.session(request).actor("report.residency")
         name = request.path_params["file"]
         found = reports.files(self.services, number(request, "job")).get(name)
         if found is None:
@@ -588,3 +590,17 @@ def _integer(text: str, name: str) -> int:
             "request.number", f"{name} {text[:40]!r} is not a number.", remedy="Give digits only."
         )
     return int(text)
+
+
+def _present_gaps(services: Services) -> list[str]:
+    """Name what this home and host lack now, beyond what was said at the founding."""
+    walls = services.launcher.walls()
+    return [
+        "Service keys lie in files of mode 0600, not in a TPM.",
+        *people.shared_uids(list(services.state.people.values())),
+        *(
+            f"This host does not enforce: {name.replace('_', ' ')}."
+            for name, up in walls.items()
+            if up is False
+        ),
+    ]

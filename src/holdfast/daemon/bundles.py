@@ -100,7 +100,9 @@ async def _take_in(services: Services, job: Job, medium: int) -> dict[str, Json]
 
     quarantine = services.home.quarantine / str(job.number)
     try:
+        # Digest and state are read with no wait between them: admission compares the one to know the other.
         trusted = trusthome.load(services.home.trust)
+        trusted_before = _state_digest(services.home.trust)
         _check_root(services, trusted)
         verified = await workbench.in_thread(
             job,
@@ -143,7 +145,7 @@ async def _take_in(services: Services, job: Job, medium: int) -> dict[str, Json]
         "artefacts": [found.to_json() for found in verified.artefacts],
         "bytes": verified.size,
         "volumes": 1,
-        "trusted_before": _state_digest(services.home.trust),
+        "trusted_before": trusted_before,
         "findings": findings,
     }
 
@@ -474,11 +476,16 @@ def settle(services: Services) -> None:
     """
     for folder in services.home.quarantine.iterdir():
         found = services.state.imports.get(int(folder.name)) if folder.name.isdecimal() else None
-        if found is not None and found.state == "admitted":
+        if found is not None and found.state == "admitted" and _is_newest(services, found):
             _settle_admitted(services, found.request)
         elif found is None or found.state != "waiting":
             shutil.rmtree(folder, ignore_errors=True)
     _restore_pointer(services)
+
+
+def _is_newest(services: Services, found: Import) -> bool:
+    """Tell whether nothing was admitted after this; what was left of an older one must not be believed again."""
+    return services.state.generations[-1].request == found.request
 
 
 def _place(found: Artefact) -> tuple[Kind, str]:

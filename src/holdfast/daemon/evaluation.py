@@ -227,9 +227,9 @@ async def _keep(  # noqa: PLR0917 - one act, its many parts
     used: list[Artefact],
     label: labels.Label,
 ) -> Artefact:
-    out = job.folder / "out"
-    (out / RESULTS_FILE).write_bytes(canonical.encode({"results": dict(results), "verdicts": verdicts}))
-    files = {path.name: path for path in sorted(out.iterdir()) if path.is_file()}
+    summary = job.folder / RESULTS_FILE  # beside the worker's folder, never in it
+    summary.write_bytes(canonical.encode({"results": dict(results), "verdicts": verdicts}))
+    files = {path.name: path for path in sorted((job.folder / "out").iterdir())} | {RESULTS_FILE: summary}
     return await intake.adopt(
         services,
         Kind.EVALUATION,

@@ -103,13 +103,16 @@ class Index:
 
     async def _listen(self, worker: Worker) -> None:
         failure: dict[str, Json] | None = None
-        while (message := await worker.receive()) is not None:
-            number = message.get("id")
-            waiting = self._replies.get(number) if isinstance(number, int) else None
-            if waiting is not None and not waiting.done():
-                waiting.set_result(message)
-            elif isinstance(message.get("error"), dict):
-                failure = message
+        try:
+            while (message := await worker.receive()) is not None:
+                number = message.get("id")
+                waiting = self._replies.get(number) if isinstance(number, int) else None
+                if waiting is not None and not waiting.done():
+                    waiting.set_result(message)
+                elif isinstance(message.get("error"), dict):
+                    failure = message
+        except WorkerFailed:
+            worker.kill()  # it no longer speaks our language
         code = await worker.wait()
         died = workbench.died(worker, code)
         self._worker = None

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+import stat
 from typing import TYPE_CHECKING
 
 from holdfast import artefact
-from holdfast.artefact import Artefact, FileRef
+from holdfast.artefact import Artefact, FileRef, is_safe_path
+from holdfast.errors import WorkerFailed
 from holdfast.store import hashfile
 
 if TYPE_CHECKING:
@@ -19,6 +21,37 @@ if TYPE_CHECKING:
     from holdfast.canonical import Json
     from holdfast.daemon.services import Services
     from holdfast.governance.labels import Label
+
+
+MAX_OUTPUT = (
+    1 << 30
+)  # bytes of a worker's file that is read whole: telemetry of a million steps, a report's pages
+
+
+def read_output(path: Path) -> bytes:
+    """Read a file that a worker made, trusting nothing about it.
+
+    Args:
+        path: The file, directly in the worker's output folder.
+
+    Returns:
+        Its bytes.
+
+    Raises:
+        WorkerFailed: If it is missing, no plain file, or too large.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(descriptor, "rb") as file:  # noqa: PTH123 - the descriptor was opened without following links
+            facts = os.fstat(descriptor)
+            if stat.S_ISREG(facts.st_mode) and facts.st_size <= MAX_OUTPUT:
+                return file.read()
+        why = "it is no plain file, or too large"
+    except OSError as error:
+        why = str(error.strerror)
+    raise WorkerFailed(
+        "worker.output", f"The worker's file {path.name} can't be used: {why}.", remedy="Start the job again."
+    )
 
 
 async def adopt(
@@ -58,9 +91,15 @@ async def adopt(
         stage = services.store.stage(f"intake-{secrets.token_hex(8)}")
         try:
             for path, source in files.items():
+                if not is_safe_path(path):
+                    raise WorkerFailed(
+                        "worker.output",
+                        f"A worker named {path[:80]!r} as a file that it made.",
+                        remedy="Treat what it was given as hostile and keep it for examination.",
+                    )
                 target = stage / path
                 target.parent.mkdir(parents=True, exist_ok=True)
-                os.link(source, target)
+                os.link(source, target, follow_symlinks=False)
                 refs.append(hashfile.describe(target, path).ref)
             found = Artefact(
                 kind=kind,

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import uvicorn
 
-from holdfast import __version__, config
+from holdfast import __version__, config, hashing
 from holdfast.audit import reconcile
 from holdfast.audit.log import Log
 from holdfast.audit.sealed import SealedStore
@@ -240,6 +240,13 @@ def _assemble(home: Home, site: Site) -> tuple[Services, SyncRelay]:
     state = State()
     for event in log.events():
         state.apply(event)
+    if state.document is not None and state.document != hashing.sha512(home.site.read_bytes()):
+        log.close()
+        raise VerificationFailed(
+            "site.changed",
+            f"{home.site} is not the document that this home was founded with.",
+            remedy="Put the founding document back; its digest is in the event site.founded.",
+        )
     services = Services(
         home=home,
         site=site,
@@ -356,8 +363,11 @@ def _founding(services: Services) -> dict[str, Json]:
     return {
         "site": services.site.name,
         "zones": list(services.site.zones),
+        "document": hashing.sha512(services.home.site.read_bytes()),
+        "media_roots": list(services.site.media_roots),
+        "threads": services.site.threads,
         "people": _people(services.home, services.site),
-        "gaps": [*services.site.gaps, "Service keys lie in files of mode 0600, not in a TPM."],
+        "gaps": list(services.site.gaps),
         "appliance": services.appliance.public.fingerprint,
         "origin": services.log.origin,
     }

@@ -168,7 +168,7 @@ class Recorder:
         except NotRecorded:
             raise  # the log takes nothing more: the next start reconciles this act
         except HoldfastError as error:
-            await end("failed", act.outcome | {"error": error.key, "message": error.message[:MAX_MESSAGE]})
+            await end("failed", act.outcome | {"error": error.key, "message": _printable(error.message)})
             raise
         except asyncio.CancelledError:
             if ending:
@@ -179,6 +179,11 @@ class Recorder:
         except BaseException as error:
             await end("failed", {"error": "internal", "message": type(error).__name__})
             raise
+
+
+def _printable(message: str) -> str:
+    """Make a message fit for the log, whatever file name it repeats."""
+    return message.encode("utf-8", "backslashreplace").decode("utf-8")[:MAX_MESSAGE]
 
 
 def _text(value: object) -> str | None:

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 from holdfast import hashing
 from holdfast.audit import checkpoint as notes
 from holdfast.audit import event as events
-from holdfast.daemon import workbench
+from holdfast.daemon import intake, workbench
 from holdfast.errors import NotFound
 from holdfast.report import facts, folder, sign
+from holdfast.store import disk
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from holdfast.daemon.jobs import Job
     from holdfast.daemon.services import Services
     from holdfast.daemon.sessions import Session
+
+
+FOLDER = "report"  # in the job's folder
 
 
 async def residency(services: Services, session: Session) -> Job:
@@ -56,10 +60,9 @@ async def residency(services: Services, session: Session) -> Job:
                 output=out,
                 limits=workbench.INSPECTION,
             )
-            _complete(services, out, checkpoint)
-            files = {path.name: hashing.sha512(path.read_bytes()) for path in sorted(out.iterdir())}
-            act.outcome = {"files": dict(files)}
-            return {"files": list(files), "digests": dict(files), "size": head.size, "root": head.root.hex()}
+            digests = await asyncio.to_thread(_complete, services, out, job.folder / FOLDER, checkpoint)
+            act.outcome = {"files": digests}
+            return {"files": list(digests), "digests": digests, "size": head.size, "root": head.root.hex()}
 
     return await services.jobs.start("report.residency", work)
 
@@ -76,17 +79,19 @@ def _gather(services: Services, size: int, root: str) -> dict[str, Json]:
     )
 
 
-def _complete(services: Services, out: Path, checkpoint: bytes) -> None:
-    """Add what makes the folder verifiable elsewhere, and sign it."""
+def _complete(services: Services, out: Path, place: Path, checkpoint: bytes) -> dict[str, Json]:
+    """Add what makes the folder verifiable elsewhere, sign it, and write it durably; gives the files' digests."""
     whole = folder.assemble(
-        (out / sign.PDF).read_bytes(),
-        (out / sign.FACTS).read_bytes(),
+        intake.read_output(out / sign.PDF),
+        intake.read_output(out / sign.FACTS),
         checkpoint=checkpoint,
         log_keys=(services.home.log / "log.pub").read_bytes(),
         pair=services.appliance,
     )
+    place.mkdir()
     for name, data in whole.items():
-        (out / name).write_bytes(data)
+        disk.create_file(place / name, data)
+    return {name: hashing.sha512(data) for name, data in sorted(whole.items())}
 
 
 def files(services: Services, number: int) -> dict[str, Path]:
@@ -109,5 +114,6 @@ def files(services: Services, number: int) -> dict[str, Path]:
             f"There is no finished report {number}.",
             remedy="Run `holdfast report residency`.",
         )
-    out = services.jobs.folder(number) / "out"
-    return {path.name: path for path in sorted(out.iterdir())}
+    recorded = act.result["files"]
+    place = services.jobs.folder(number) / FOLDER
+    return {name: place / name for name in recorded} if isinstance(recorded, dict) else {}

@@ -164,7 +164,7 @@ class Serving:
         )
         order: dict[str, Json] = {
             "settings": settings,
-            "keys": _keys(services),
+            "keys": [],
             "threads": services.site.threads,
             "site": services.state.site,
         }
@@ -190,6 +190,12 @@ class Serving:
         self.address = f"http://{host}:{port}"
         self.models = _listed(settings)
         self._listening = asyncio.create_task(self._listen(services, worker), name="serve worker")
+        # Only now, so that a key that was revoked while the model was loading never counts.
+        if not await self._send_keys(services):
+            await self.shut_down()
+            raise WorkerFailed(
+                "serve.no-keys", "The serve worker did not take its keys.", remedy="Start serving again."
+            )
 
     @staticmethod
     async def _wait_ready(job: Job, worker: Worker) -> None:
@@ -204,15 +210,18 @@ class Serving:
         raise workbench.died(worker, await worker.wait())
 
     async def _listen(self, services: Services, worker: Worker) -> None:
-        while (message := await worker.receive()) is not None:
-            number = message.get("id")
-            waiting = self._replies.pop(number, None) if isinstance(number, int) else None
-            if waiting is not None and not waiting.done():
-                reply, error = message.get("reply"), message.get("error")
-                if isinstance(error, dict):
-                    waiting.set_exception(errors.from_dict(error))
-                else:
-                    waiting.set_result(reply if isinstance(reply, dict) else {})
+        try:
+            while (message := await worker.receive()) is not None:
+                number = message.get("id")
+                waiting = self._replies.pop(number, None) if isinstance(number, int) else None
+                if waiting is not None and not waiting.done():
+                    reply, error = message.get("reply"), message.get("error")
+                    if isinstance(error, dict):
+                        waiting.set_exception(errors.from_dict(error))
+                    else:
+                        waiting.set_result(reply if isinstance(reply, dict) else {})
+        except WorkerFailed:
+            worker.kill()  # it no longer speaks our language
         code = await worker.wait()
         await self._reconcile(services)
         if self.worker is worker:

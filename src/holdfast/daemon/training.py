@@ -279,7 +279,7 @@ async def _keep(  # noqa: PLR0917 - one act, its many parts
 ) -> None:
     """Make artefacts of what a finished run left, and fill the act's outcome."""
     manifest = result["manifest"]
-    document = out / RUN_FILE
+    document = services.jobs.folder(act.seq) / RUN_FILE  # beside the worker's folder, never in it
     document.write_bytes(canonical.encode(manifest))
     name, version = inputs.recipe.name, inputs.recipe.version
     run = await intake.adopt(
@@ -295,7 +295,6 @@ async def _keep(  # noqa: PLR0917 - one act, its many parts
         parents=(*inputs.parents, run.digest),
         meta={"base": inputs.base.digest, "tokenizer": inputs.tokenizer.digest, "run": run.digest},
     )
-    telemetry = out / "telemetry.jsonl"
     act.outcome = {
         "run": run.digest,
         "adapter": adapter.digest,
@@ -305,7 +304,7 @@ async def _keep(  # noqa: PLR0917 - one act, its many parts
         "tokens_per_second": result["tokens_per_second"],
         "seconds": result["seconds"],
         "final_loss": result["final_loss"],
-        "telemetry": hashing.sha512(await asyncio.to_thread(telemetry.read_bytes)),
+        "telemetry": hashing.sha512(await asyncio.to_thread(intake.read_output, out / "telemetry.jsonl")),
     }
 
 

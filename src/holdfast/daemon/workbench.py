@@ -130,7 +130,8 @@ async def _listen(job: Job, worker: Worker) -> dict[str, Json]:
         for name in ("progress", "metric"):
             fields = message.get(name)
             if isinstance(fields, dict):
-                await job.emit(name, **fields)
+                # Numbering and kind are ours; a worker gives figures.
+                await job.emit(name, **{key: fields[key] for key in fields if key not in {"n", "kind"}})
         result, error = message.get("result"), message.get("error")
         if isinstance(result, dict):
             return result

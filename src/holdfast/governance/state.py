@@ -111,6 +111,7 @@ class State:
         self.site: str | None = None
         self.zones: tuple[str, ...] = ()
         self.gaps: tuple[str, ...] = ()
+        self.document: str | None = None
         self.people: dict[str, Person] = {}
         self.root: dict[str, Json] | None = None
         self.artefacts: dict[str, Artefact] = {}
@@ -156,7 +157,11 @@ class State:
             self.acts[event.cause] = replace(self.acts[event.cause], state=outcome, result=event.params)
         elif action.phase is Phase.INTENT and action.producer == "daemon":
             self.acts[event.seq] = Act(event.seq, event.action, event.actor.person, event.time, event.params)
-        if event.action != "bundle.import.done" and outcome in ("done", "added"):
+        if (
+            action.producer == "daemon"
+            and event.action != "bundle.import.done"
+            and outcome in ("done", "added")
+        ):
             self._take_artefacts(event)
         fold = self._folds.get(event.action)
         if fold is not None:
@@ -174,6 +179,7 @@ class State:
         self.site = str(event.params["site"])
         self.zones = tuple(_texts(event.params.get("zones")))
         self.gaps = tuple(_texts(event.params.get("gaps")))
+        self.document = str(event.params.get("document"))
         listed = event.params["people"]
         for value in listed if isinstance(listed, list) else []:
             person = people.parse(value)

@@ -68,6 +68,12 @@ class Medium:
         return found
 
     def _list(self, handle: int, prefix: str, found: dict[str, int]) -> None:
+        try:
+            self._walk(handle, prefix, found)
+        except OSError as problem:
+            raise unreadable(prefix or ".", problem) from problem
+
+    def _walk(self, handle: int, prefix: str, found: dict[str, int]) -> None:
         with os.scandir(handle) as entries:
             for entry in entries:
                 path = prefix + entry.name

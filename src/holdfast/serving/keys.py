@@ -200,5 +200,5 @@ def _hash(text: str) -> str:
 
 def _bad(why: str) -> UntrustedRequest:
     return UntrustedRequest(
-        "serve.key", f"An API key is refused: {why}.", remedy="Create one with `holdfast serve keys new`."
+        "serve.key", f"An API key is refused: {why}.", remedy="Create one with `holdfast serve keys create`."
     )

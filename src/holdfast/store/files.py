@@ -212,7 +212,7 @@ def _damaged(file: FileRef, why: str, found: str) -> VerificationFailed:
     return VerificationFailed(
         "store.file-damaged",
         f"The stored file {file.path} does not match its record: {why}.",
-        remedy="Import its bundle again, or restore the home from a backup; do not serve from it.",
+        remedy="Restore the home's store from a backup; do not use what is there.",
         file=file.path,
         recorded=file.digest,
         found=found,

@@ -264,9 +264,8 @@ class Place:
     def home(self) -> Home:
         return Home(self.folder / "home")
 
-    @property
-    def media_root(self) -> Path:
-        return self.folder / "media"
+    def __post_init__(self) -> None:
+        self.media_root = self.folder / "media"
 
     def site_document(self, **people: list[str]) -> Path:
         lines = [
@@ -326,11 +325,9 @@ class Place:
         assert done.returncode == code, (done.args, done.returncode, done.stdout, done.stderr)
         return done
 
-    def told(self, *words: str, who: str | None = None) -> dict:
+    def told(self, *words: str, who: str | None = None):
         """Give a command with --json; its standard output must be one JSON document and nothing else."""
-        found = json.loads(self.run(*words, "--json", who=who).stdout)
-        assert isinstance(found, dict)
-        return found
+        return json.loads(self.run(*words, "--json", who=who).stdout)
 
     @asynccontextmanager
     async def session(self, name: str):
@@ -426,8 +423,10 @@ def template(tmp_path_factory, pairs, key_folder, media) -> Path:
 
 @pytest.fixture
 def stocked(place, template) -> Place:
-    """A home of its own in which generation 1 is active."""
-    shutil.copytree(template, place.folder, symlinks=True)
-    document = place.home.site.read_text().replace(str(template), str(place.folder))
-    place.home.site.write_text(document)
+    """A home of its own in which generation 1 is active. Its founding names the template's media root."""
+    shutil.copytree(template, place.folder, symlinks=True, ignore=shutil.ignore_patterns("media"))
+    place.media_root = template / "media"
+    for entry in place.media_root.iterdir():
+        if entry.name != "medium":
+            shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
     return place

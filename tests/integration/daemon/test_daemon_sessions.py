@@ -134,7 +134,7 @@ async def test_what_a_worker_tries_outside_its_walls_is_on_the_record(daemon):
 
         worker = await daemon.services.launcher.launch(
             WorkerSpec("probe"),
-            {"attempts": ["tcp"]},
+            {"attempts": ["unix", "tcp"], "socket": str(daemon.place.home.socket)},
             denied_once,
         )
         await worker.wait()

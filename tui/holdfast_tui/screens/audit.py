@@ -19,10 +19,10 @@ from holdfast_tui.screens.dialogs import Field, Form, Reading
 from holdfast_tui.screens.section import Section, columns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
-    from textual.app import ComposeResult
     from textual.binding import BindingType
+    from textual.widget import Widget
 
     from holdfast.canonical import Json
 
@@ -47,7 +47,7 @@ class AuditSection(Section):
         self._next: int | None = None
         self._reader: str | None = None
 
-    def body(self) -> ComposeResult:
+    def body(self) -> Iterator[Widget]:
         """Lay out events and detail.
 
         Yields:

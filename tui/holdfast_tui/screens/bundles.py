@@ -17,10 +17,10 @@ from holdfast_tui.screens.dialogs import Field, Form, Reading
 from holdfast_tui.screens.section import Section, columns, selected
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
-    from textual.app import ComposeResult
     from textual.binding import BindingType
+    from textual.widget import Widget
 
     from holdfast.canonical import Json
 
@@ -48,7 +48,7 @@ class BundlesSection(Section):
         super().__init__()
         self._states: dict[int, str] = {}
 
-    def body(self) -> ComposeResult:
+    def body(self) -> Iterator[Widget]:
         """Lay out the tables.
 
         Yields:

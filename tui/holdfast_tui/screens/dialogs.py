@@ -12,9 +12,10 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
-    from textual.app import ComposeResult
+    from textual.widget import Widget
+
 
 MAX_FIELD = 4096  # characters; the longest path that Linux takes
 
@@ -59,7 +60,7 @@ class Form(ModalScreen[dict[str, str] | None]):
         self._fields = fields
         self._note = note
 
-    def compose(self) -> ComposeResult:
+    def compose(self) -> Iterator[Widget]:
         """Lay out the form.
 
         Yields:
@@ -115,7 +116,7 @@ class Reading(ModalScreen[None]):
         self._title = title
         self._text = text
 
-    def compose(self) -> ComposeResult:
+    def compose(self) -> Iterator[Widget]:
         """Lay out the text.
 
         Yields:

@@ -15,9 +15,9 @@ from holdfast_tui.widgets.lines import Activity, KeyLine
 from holdfast_tui.widgets.strip import TrustStrip
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from textual.app import ComposeResult
+    from textual.widget import Widget
 
     from holdfast.canonical import Json
     from holdfast_tui.app import HoldfastApp
@@ -30,7 +30,7 @@ class Section(Screen[None]):
     SECTION: ClassVar[str]
     FOCUS: ClassVar[str]  # selector of what is focused when one comes here
 
-    def compose(self) -> ComposeResult:
+    def compose(self) -> Iterator[Widget]:
         """Lay out the frame.
 
         Yields:
@@ -42,7 +42,7 @@ class Section(Screen[None]):
         yield Activity()
         yield KeyLine(self.SECTION)
 
-    def body(self) -> ComposeResult:
+    def body(self) -> Iterator[Widget]:
         """Lay out the section's own part.
 
         Yields:
@@ -118,17 +118,25 @@ class Section(Screen[None]):
         """
         return {}
 
-    def fill(self, selector: str, rows: Iterable[tuple[str, Sequence[object]]], empty: str) -> None:
+    def fill(
+        self,
+        selector: str,
+        rows: Iterable[tuple[str, Sequence[object]]],
+        empty: str,
+        *,
+        at: str | None = None,
+    ) -> None:
         """Fill a table, keeping the cursor on its row; or show what to do next where there is nothing.
 
         Args:
             selector: The table's id, with ``#``; its note has the id ``<table>-empty``.
             rows: Key and cells of each row.
             empty: What to show instead of an empty table.
+            at: The row to go to; the one where the cursor is if None.
         """
         table = self.query_one(selector, DataTable)
         listed = list(rows)
-        at = selected(table)
+        at = at or selected(table)
         table.clear()
         for key, cells in listed:
             table.add_row(*(Text(str(cell), no_wrap=True) for cell in cells), key=key)

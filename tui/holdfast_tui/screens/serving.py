@@ -19,10 +19,10 @@ from holdfast_tui.screens.section import Section, columns, selected
 from holdfast_tui.widgets.transcript import Transcript
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
-    from textual.app import ComposeResult
     from textual.binding import BindingType
+    from textual.widget import Widget
 
     from holdfast.canonical import Json
 
@@ -53,7 +53,7 @@ class ServingSection(Section):
         self._serving: dict[str, Json] = {}
         self._runs: list[dict[str, Json]] = []
 
-    def body(self) -> ComposeResult:
+    def body(self) -> Iterator[Widget]:
         """Lay out models, chat and question.
 
         Yields:

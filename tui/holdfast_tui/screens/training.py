@@ -19,10 +19,10 @@ from holdfast_tui.screens.section import Section, columns, selected
 from holdfast_tui.widgets.chart import LossChart
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
-    from textual.app import ComposeResult
     from textual.binding import BindingType
+    from textual.widget import Widget
 
     from holdfast.canonical import Json
     from holdfast_tui.feed import Feed
@@ -46,8 +46,9 @@ class TrainingSection(Section):
         self._runs: dict[int, dict[str, Json]] = {}
         self._feed: Feed | None = None
         self._recipe = ""
+        self._new: int | None = None  # a run that was just started here, to be selected once it is listed
 
-    def body(self) -> ComposeResult:
+    def body(self) -> Iterator[Widget]:
         """Lay out table and chart.
 
         Yields:
@@ -91,7 +92,10 @@ class TrainingSection(Section):
                 for one in runs
             ],
             _EMPTY,
+            at=str(self._new) if self._new in self._runs else None,
         )
+        if self._new in self._runs:
+            self._new = None
 
     def _selected(self) -> dict[str, Json] | None:
         key = selected(self.query_one("#runs", DataTable))
@@ -183,6 +187,7 @@ class TrainingSection(Section):
         )
 
     def _followed(self, job: int, ending: str) -> None:
+        self._new = job
         self._feed = self.console_app.follow(job, f"run {job}", lambda _: ending.format(job))
         self.console_app.look()
 

@@ -54,13 +54,19 @@ def draw(
     ]
     grid = _grid(scaled, columns * across, lines * down)
     body = _plain(grid) if plain else _braille(grid, columns, lines)
-    labels = {0: f"{high:.3f}", lines - 1: f"{low:.3f}"} if lines > 1 else {0: f"{high:.3f}"}
+    labels = {0: _short(high), lines - 1: _short(low)} if lines > 1 else {0: _short(high)}
     wall, corner, floor = ("|", "+", "-") if plain else ("│", "└", "─")
     head = f"loss {finite[-1][1]:.3f}  least {low:.3f} at step {at}"
     end = f" {right}"
     axis = f"{'step 1 ':>{GUTTER - 1}}{corner}{floor * (columns - len(end))}{end}"
     drawn = [f"{labels.get(line, ''):>{GUTTER - 1}}{wall}{text}" for line, text in enumerate(body)]
     return [head[:width], *drawn, axis]
+
+
+def _short(loss: float) -> str:
+    """Write a loss so that it fits the gutter."""
+    text = f"{loss:.3f}"
+    return text if len(text) < GUTTER else f"{loss:.0e}"
 
 
 def _grid(scaled: Sequence[tuple[int, int]], width: int, height: int) -> list[list[int]]:

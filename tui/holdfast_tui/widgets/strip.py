@@ -16,9 +16,9 @@ from holdfast_tui.actions import SECTIONS
 from holdfast_tui.reading import SHOWN_DIGITS, banner, number, record, texts, told
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
-    from textual.app import ComposeResult
+    from textual.widget import Widget
 
     from holdfast.canonical import Json
 
@@ -50,7 +50,7 @@ def ground(status: dict[str, Json]) -> str:
 class TrustStrip(Vertical):
     """Label, person, daemon, trust. Two lines, and the sections' names below."""
 
-    def compose(self) -> ComposeResult:
+    def compose(self) -> Iterator[Widget]:
         """Lay out the lines.
 
         Yields:

@@ -1,0 +1,246 @@
+"""Trainings as jobs: what is checked before, who can follow, what an interruption leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import subprocess
+
+import pytest
+
+from holdfast.artefact import Kind
+from holdfast.client import operations
+from holdfast.errors import Conflict, HoldfastError, NotFound, UntrustedInput, UntrustedRecipe
+
+
+@pytest.fixture
+async def running(stocked):
+    async with stocked.open() as opened:
+        yield opened
+
+
+@pytest.fixture
+def held(stocked):
+    """A daemon of its own whose trainings wait until they are stopped."""
+    daemon = stocked.hold()
+    yield daemon
+    daemon.kill()
+    daemon.wait()
+    daemon.stdout.close()
+
+
+async def send(daemon, recipe, rows, who="olga"):
+    """Send a recipe without the client's own check, as another client might."""
+    place = daemon.place
+    async with daemon.session(who) as client:
+        written = place.recipe(recipe, rows)
+        data = {"rows.jsonl": await client.upload(written.parent / "rows.jsonl")}
+        body = {"recipe": await client.upload(written), "file": "recipe.toml", "data": data, "model": "tiny"}
+        return await client.call("POST", "/v1/runs", body)
+
+
+def recorded(daemon):
+    return [found for found in daemon.state.artefacts.values() if found.kind in (Kind.DATASET, Kind.RECIPE)]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("seed = 1", 'seed = "one"', r"recipe.toml:6:.*seed"),
+        ("steps = 4", "steps = 4\nstepz = 4", r"recipe.toml:39:.*stepz"),
+        ('path = "rows.jsonl"', 'path = "../rows.jsonl"', r"recipe.toml:11:"),
+        ('version = "1"', "version = 1", r"recipe.toml:3:.*version"),
+        ("[adapter]", "[adapter", r"recipe.toml:20:"),
+    ],
+)
+async def test_a_wrong_recipe_is_refused_with_its_line_and_nothing_is_taken_in(running, texts, old, new, told):
+    assert old in texts.RECIPE
+    with pytest.raises(UntrustedRecipe) as caught:
+        await send(running, texts.RECIPE.replace(old, new, 1), json.dumps(texts.ROW))
+    assert re.search(told, caught.value.message, re.DOTALL), caught.value.message
+    assert not recorded(running)
+    assert not [act for act in running.state.acts.values() if act.action == "train.run"]
+
+
+async def test_a_malformed_row_is_refused_with_its_line_and_nothing_is_half_taken_in(running, texts):
+    size, files = running.services.log.size, stored(running)
+    rows = [json.dumps(texts.ROW)] * 4
+    rows[2] = '{"messages": [{"role": "user"}]}'
+    with pytest.raises(UntrustedRecipe) as caught:
+        await send(running, texts.RECIPE, "\n".join(rows))
+    assert "rows.jsonl:3:" in caught.value.message
+    assert not recorded(running)
+    assert stored(running) == files
+    assert set(running.actions()[size:]) == {"session.opened", "session.closed"}
+    running.at_rest()
+
+
+def stored(daemon):
+    return {entry for entry in (daemon.place.home.store / "files").rglob("*") if entry.is_file()}
+
+
+@pytest.mark.parametrize("version", ["2026/11", "a:b", "a@b"])
+async def test_a_version_that_the_log_could_not_be_read_with_is_refused(running, texts, version):
+    with pytest.raises(UntrustedInput):
+        await send(running, texts.RECIPE.replace('version = "1"', f'version = "{version}"'), json.dumps(texts.ROW))
+    assert not recorded(running)
+    running.at_rest()
+
+
+async def test_data_for_another_zone_is_refused_before_it_is_taken_in(running, texts):
+    with pytest.raises(UntrustedInput) as caught:
+        await send(running, texts.RECIPE.replace('zones = ["site"]', 'zones = ["abroad"]'), json.dumps(texts.ROW))
+    assert caught.value.key == "label.zones"
+    assert not recorded(running)
+
+
+async def test_the_client_names_a_missing_data_file_before_it_asks_anybody(stocked, texts):
+    recipe = stocked.recipe()
+    (stocked.folder / "rows.jsonl").unlink()
+    with pytest.raises(UntrustedRecipe) as caught:
+        operations.data_files(recipe)
+    assert caught.value.key == "recipe.data-missing"
+    assert "recipe.toml:11:" in caught.value.message
+    assert "rows.jsonl" in caught.value.message
+
+
+async def test_a_run_needs_a_base_that_is_active(place, media, texts):
+    place.found(media.first)
+    async with place.open() as daemon:
+        with pytest.raises(NotFound):
+            await send(daemon, texts.RECIPE, json.dumps(texts.ROW))
+
+
+async def begin(stocked):
+    async with stocked.session("olga") as client:
+        return await operations.start_training(client, stocked.recipe(), "tiny")
+
+
+async def test_a_job_goes_on_without_its_client_and_is_followed_from_any_entry(stocked, held):
+    job = await begin(stocked)  # its session has ended by now
+    async with stocked.session("aude") as aude, stocked.session("olga") as olga:
+        shown = await aude.call("GET", f"/v1/jobs/{job}")
+        assert shown["ended"] is False
+        whole = asyncio.create_task(_all(aude.follow(job)))
+        part = asyncio.create_task(_all(olga.follow(job, after=2)))
+        status = await aude.call("GET", "/v1/status")
+        assert status["jobs"] == [{"job": job, "action": "train.run"}]
+        with pytest.raises(Conflict) as caught:
+            async with stocked.session("alice") as alice:
+                await alice.call("POST", "/v1/bundles/rollback", {"generation": 1})
+        assert caught.value.key == "bundle.active"
+        await olga.call("POST", f"/v1/jobs/{job}/cancel")
+        entries, rest = await whole, await part
+        assert [entry["n"] for entry in entries] == [*range(1, len(entries) + 1)]
+        assert rest == entries[2:]
+        assert entries[-1]["error"]["key"] == "train.cancelled"
+        with pytest.raises(Conflict) as caught:
+            await olga.call("POST", f"/v1/jobs/{job}/cancel")
+        assert caught.value.key == "job.ended"
+        assert await _all(olga.follow(job, after=len(entries) - 1)) == entries[-1:]
+        ended = (await olga.call("GET", "/v1/runs"))["runs"][0]
+        assert (ended["number"], ended["state"], ended["steps"]) == (job, "cancelled", 3)
+
+
+async def _all(entries):
+    return [entry async for entry in entries]
+
+
+async def test_a_run_that_was_stopped_is_taken_up_and_says_who_stopped_it(stocked, held):
+    job = await begin(stocked)
+    async with stocked.session("olga") as olga:
+        await olga.call("POST", f"/v1/jobs/{job}/cancel")
+        with pytest.raises(HoldfastError):
+            await olga.finish(job)
+        again = int(str((await olga.call("POST", f"/v1/runs/{job}/resume"))["job"]))
+        with pytest.raises(Conflict) as caught:
+            await olga.call("POST", f"/v1/runs/{again}/resume")
+        assert caught.value.key == "train.not-stopped"
+        await olga.call("POST", f"/v1/jobs/{again}/cancel")
+        with pytest.raises(HoldfastError):
+            await olga.finish(again)
+        third = int(str((await olga.call("POST", f"/v1/runs/{job}/resume"))["job"]))
+        with pytest.raises(HoldfastError) as caught:
+            await olga.finish(third)
+        assert caught.value.key == "train.nothing-to-resume"
+    held.send_signal(signal.SIGTERM)
+    assert held.wait(30) == 0
+    async with stocked.open() as daemon:
+        assert daemon.events("train.run.cancelled")[0].params["by"] == "olga"
+        daemon.at_rest()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_daemon_that_is_told_to_stop_interrupts_jobs_and_tells_who_follows(stocked, held, number):
+    job = await begin(stocked)
+    async with stocked.session("olga") as olga:
+        follower = olga.follow(job)
+        first = await anext(follower)
+        held.send_signal(number)
+        entries = [first, *await _all(follower)]
+    assert entries[-1]["error"]["key"] == "job.interrupted"
+    assert held.wait(30) == 0
+    async with stocked.open() as daemon:
+        assert daemon.events("train.run.interrupted")[0].cause == job
+        assert daemon.actions()[-2] == "daemon.stopped"
+        daemon.at_rest()
+        stream = daemon.services.jobs.get(job).entries
+        assert stream == entries
+
+
+async def test_a_killed_daemons_job_is_found_interrupted_and_its_follower_goes_on_with_the_next(stocked, held):
+    job = await begin(stocked)
+    async with stocked.session("olga") as olga:
+        follower = olga.follow(job)
+        entries = [await anext(follower), await anext(follower)]
+        held.kill()
+        held.wait()
+        again = stocked.hold()
+        try:
+            entries += await _all(follower)
+            runs = (await olga.call("GET", "/v1/runs"))["runs"]
+            with pytest.raises(HoldfastError) as caught:
+                await olga.finish(job)
+        finally:
+            again.kill()
+            again.wait()
+            again.stdout.close()
+    assert [entry["n"] for entry in entries] == [*range(1, len(entries) + 1)]
+    assert caught.value.key == "job.interrupted"
+    assert "resume" in caught.value.remedy
+    assert [(run["number"], run["state"]) for run in runs] == [(job, "interrupted")]
+
+
+def test_ctrl_c_leaves_a_run_going_and_says_how_to_see_it_again(stocked, held):
+    stocked.recipe()
+    command = stocked.command("train", "run", "recipe.toml", "--model", "tiny", who="olga")
+    client = subprocess.Popen(
+        command, env=stocked.environment(), cwd=stocked.folder, stderr=subprocess.PIPE, text=True, process_group=0
+    )
+    with client.stderr:
+        first = client.stderr.readline()
+        os.killpg(client.pid, signal.SIGINT)
+        rest = client.stderr.read()
+    assert client.wait(30) == 130, rest
+    assert "step" in first
+    job = int(re.search(r"Job (\d+) goes on", rest)[1])
+    assert f"train follow {job}" in rest
+    status = stocked.told("status")
+    assert [one["job"] for one in status["jobs"]] == [job]
+    assert status["sessions"] == 0
+    assert stocked.told("train", "cancel", str(job), who="olga") == {"cancelling": job}
+
+
+def test_down_ends_a_daemon_and_its_workers(stocked, held):
+    import psutil
+
+    asyncio.run(begin(stocked))
+    workers = psutil.Process(held.pid).children(recursive=True)
+    assert workers
+    assert stocked.told("down") == {"stopped": held.pid}
+    assert held.wait(30) == 0
+    assert not [worker for worker in workers if worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE]
+    assert not stocked.home.socket.exists()

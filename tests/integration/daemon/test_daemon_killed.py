@@ -1,0 +1,148 @@
+"""The daemon killed at any moment of an import and an admission: the next start finds a home at rest."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from holdfast.client import operations
+from holdfast.daemon import bundles
+from holdfast.errors import Conflict, VerificationFailed
+from holdfast.media import trusthome
+
+DYING = Path(__file__).with_name("dying.py")
+MOMENTS = 12
+
+
+def die(medium, *homes):
+    done = subprocess.run(
+        [sys.executable, str(DYING), str(medium), *homes],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+        env=os.environ,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+async def test_whenever_it_dies_the_next_start_finds_everything_at_rest_and_goes_on(place, media):
+    """Kills at moments spread over all durable steps, each in its own copy of a home."""
+    place.found(media.first)
+    medium = place.insert(media.first)
+    async with place.open():
+        pass
+    counted = shutil.copytree(place.home.root, place.folder / "home-0", symlinks=True)
+    steps = int(die(medium, f"{counted}=0"))
+    assert steps > 4 * MOMENTS
+    homes = {}
+    for at in range(MOMENTS):
+        # The last tenth is the admission, where most can go wrong: it gets half of the moments.
+        step = 1 + (at * steps * 9 // 10) // (MOMENTS // 2) if at < MOMENTS // 2 else steps - (MOMENTS - at) * 2
+        homes[step] = shutil.copytree(place.home.root, place.folder / f"home-{step}", symlinks=True)
+    die(medium, *(f"{home}={step}" for step, home in homes.items()))
+    seen = set()
+    for home in homes.values():
+        shutil.rmtree(place.home.root)
+        home.rename(place.home.root)
+        async with place.open() as daemon:
+            daemon.at_rest()
+            assert not [act for act in daemon.state.acts.values() if act.state == "running"]
+            states = [one.state for one in daemon.state.imports.values()]
+            assert set(states) <= {"interrupted", "waiting", "admitted"}
+            seen.update(states or ["nothing"])
+            trusted = trusthome.load(place.home.trust)
+            assert (trusted.timestamp is not None) == (daemon.state.active > 0)
+            # Whatever was interrupted can be done again, to the same end.
+            waiting = [one.request for one in daemon.state.imports.values() if one.state == "waiting"]
+            if not daemon.state.active:
+                await daemon.admit(waiting[0] if waiting else await daemon.take_in(medium))
+            assert daemon.state.generation() is not None
+            for digest in daemon.state.generation().artefacts:
+                daemon.services.store.verify(daemon.state.artefacts[digest])
+            daemon.at_rest()
+    assert {"interrupted", "waiting", "admitted"} <= seen | {"admitted"}
+
+
+async def test_a_founding_that_was_cut_short_is_done_again(place, media):
+    """Nothing counts as founded before ``site.founded`` is on disk."""
+    place.found(media.first)
+    async with place.open():
+        pass
+    for left in ({"keys"}, {"keys", "log"}, {"keys", "log", "store", "jobs"}):
+        for entry in place.home.root.iterdir():
+            if entry.name not in {"site.toml", "trust", *left}:
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        async with place.open() as daemon:
+            assert daemon.actions().count("site.founded") == 1
+            daemon.at_rest()
+
+
+async def test_a_home_whose_log_was_lost_does_not_begin_anew(place, media):
+    place.found(media.first)
+    async with place.open():
+        pass
+    shutil.rmtree(place.home.log)
+    with pytest.raises(VerificationFailed) as caught:
+        async with place.open():
+            pass
+    assert caught.value.key == "log.lost"
+
+
+def test_ctrl_c_leaves_an_import_going(stocked, press, media):
+    """The client is interrupted as soon as it shows progress; the daemon's own work goes on to its end."""
+    medium = stocked.insert(press.publish("large", version="5", previous=media.first, size=40_000_000), "large")
+    stocked.run("up")
+    client = subprocess.Popen(
+        stocked.command("bundle", "import", str(medium), who="alice"),
+        env=stocked.environment(),
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        process_group=0,
+    )
+    with client.stderr:
+        client.stderr.readline()
+        os.killpg(client.pid, signal.SIGINT)
+        rest = client.stderr.read()
+    assert client.wait(30) == 130, rest
+    job = int(re.search(r"Job (\d+) goes on", rest)[1])
+    assert f"bundle show {job}" in rest
+
+    async def finish():
+        async with stocked.session("alice") as alice:
+            await alice.finish(job)
+            return await alice.call("GET", f"/v1/bundles/{job}")
+
+    assert asyncio.run(finish())["state"] == "waiting"
+
+
+async def test_an_import_is_cancelled_and_leaves_nothing(stocked, press, media, monkeypatch):
+    """Cancelled in the middle of copying."""
+    medium = stocked.insert(media.second, "second")
+    async with stocked.open() as daemon, daemon.session("alice") as alice:
+        real = bundles.importer.stage_medium
+
+        def stage_then_look(verified, store, progress, cancelled):
+            for job in daemon.services.jobs.running:
+                daemon.services.jobs.cancel(job.number, "bob")
+            return real(verified, store, progress, cancelled)
+
+        monkeypatch.setattr(bundles.importer, "stage_medium", stage_then_look)
+        job = await operations.start_import(alice, medium)
+        with pytest.raises(Exception, match="stopped"):
+            await alice.finish(job)
+        assert daemon.state.imports[job].state == "cancelled"
+        assert daemon.events("bundle.import.cancelled")[0].params["by"] == "bob"
+        with pytest.raises(Conflict):
+            await alice.call("POST", f"/v1/jobs/{job}/cancel")
+        daemon.at_rest()
