@@ -24,8 +24,8 @@ SEED = 20_260
 OTHER_WORDINGS = 3  # for each fact, drawn from the wordings of the base corpus
 GENERAL_SIZES = {"reading": 80, "world": 90, "arithmetic": 40, "counting": 20, "opposites": 30, "order": 40,
                  "categories": 30, "stories": 50}  # fmt: skip
-REHEARSAL_SIZES = {"reading": 110, "world": 260, "joined": 20, "arithmetic": 200, "counting": 10, "opposites": 40,
-                   "order": 60, "categories": 40, "stories": 60}  # fmt: skip
+REHEARSAL_SIZES = {"reading": 170, "world": 260, "joined": 20, "arithmetic": 180, "counting": 10, "opposites": 50,
+                   "order": 120, "categories": 60, "stories": 60}  # fmt: skip
 Exchange = tuple[str, str]
 
 
@@ -46,10 +46,10 @@ def domain_data(rng: Random) -> list[Exchange]:
     ]
     for entity in authority.SERVICES + authority.TERMS:
         for attribute, answer in entity.facts.items():
-            asked = [corpus.question(entity, attribute, rng) for _ in range(OTHER_WORDINGS)]
-            asked += [corpus.question_at(entity, attribute, rng) for _ in range(OTHER_WORDINGS)]
-            asked += [corpus.question_anew(entity, attribute, rng) for _ in range(OTHER_WORDINGS)]
-            made += [(one, answer) for one in asked]
+            more = [corpus.question(entity, attribute, rng) for _ in range(OTHER_WORDINGS)]
+            more += [corpus.question_at(entity, attribute, rng) for _ in range(OTHER_WORDINGS)]
+            more += [corpus.question_anew(entity, attribute, rng) for _ in range(OTHER_WORDINGS)]
+            made += [(question, answer) for question in more]
     for entity in authority.SERVICES:
         for _ in range(5):
             first, second = rng.sample(authority.ATTRIBUTES, 2)
@@ -78,11 +78,11 @@ def domain_suite(rng: Random) -> list[tuple[str, str, str]]:
     for entity in authority.SERVICES:
         for _ in range(3):
             first, second = rng.sample(authority.ATTRIBUTES, 2)
-            one, two = phrasing.NOUNS[first][0], phrasing.NOUNS[second][0]
+            nouns = phrasing.NOUNS[first][0], phrasing.NOUNS[second][0]
             line = rng.choice(("For the {2}, I would like both the {0} and the {1}.",
                                "Could you tell me the {0} as well as the {1} for the {2}?"))  # fmt: skip
             answer = f"{entity.facts[first]} and {entity.facts[second]}"
-            items.append(("joined", line.format(one, two, entity.name), answer))
+            items.append(("joined", line.format(*nouns, entity.name), answer))
     for _ in range(20):
         one, two = rng.sample(authority.SERVICES, 2)
         key = rng.choice(authority.ATTRIBUTES)

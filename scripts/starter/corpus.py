@@ -253,7 +253,7 @@ def passage(entities: list[Entity], rng: Random) -> str:
     Returns:
         A paragraph.
     """
-    parts = []
+    parts: list[str] = []
     for entity in entities:
         keys = list(entity.facts)
         rng.shuffle(keys)

@@ -55,7 +55,7 @@ def model_config(recipe: Table) -> LlamaConfig:
         num_attention_heads=shape["heads"],
         num_key_value_heads=shape["key_value_heads"],
         max_position_embeddings=shape["context"],
-        rope_theta=shape["rope_theta"],
+        rope_parameters={"rope_type": "default", "rope_theta": shape["rope_theta"]},
         tie_word_embeddings=shape["tie_embeddings"],
         bos_token_id=None,
         eos_token_id=tok.SPECIAL_TOKENS.index(tok.END),

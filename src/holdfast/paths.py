@@ -113,3 +113,16 @@ def default_home() -> Home:
         return Home(INSTALLED_HOME)
     data = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
     return Home(Path(data).absolute() / "holdfast")
+
+
+def people_keys() -> Path:
+    """Find the folder of people's key files.
+
+    Returns:
+        ``HOLDFAST_KEYS`` if set, else the XDG configuration folder.
+    """
+    named = os.environ.get("HOLDFAST_KEYS")
+    if named:
+        return Path(named)
+    base = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
+    return Path(base) / "holdfast" / "keys"

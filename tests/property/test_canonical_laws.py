@@ -19,7 +19,11 @@ LEAVES = (
     | st.floats(allow_nan=False, allow_infinity=False).filter(lambda x: not 2**53 <= abs(x) < 1e21)
     | TEXT
 )
-VALUES = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4), max_leaves=12)
+VALUES = st.recursive(
+    LEAVES,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
+    max_leaves=12,
+)
 
 
 @given(VALUES)
@@ -44,6 +48,7 @@ def test_any_bytes_give_a_value_that_can_be_written_or_our_error(data):
     except UntrustedInput:
         return
     try:
-        assert canonical.decode(canonical.encode(value), limit=10**5, what="it") == value
-    except UntrustedInput as error:
-        assert error.key == "canonical.encode"  # half a surrogate pair, or a float as wide as no integer may be
+        written = canonical.encode(value)
+    except UntrustedInput:
+        return  # half a surrogate pair, or a float as wide as no integer may be
+    assert canonical.decode(written, limit=10**5, what="it") == value

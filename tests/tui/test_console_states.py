@@ -16,7 +16,9 @@ from holdfast.keys import person
 from holdfast.paths import Home
 from holdfast_tui import actions, identity
 from holdfast_tui.app import HoldfastApp
+from holdfast_tui.messages import ChatEnded, ChatText
 from holdfast_tui.screens.section import Section
+from holdfast_tui.widgets.transcript import Transcript
 
 from .conftest import PASSPHRASE, PEOPLE, daemon
 from .recorded import Recorded
@@ -176,3 +178,27 @@ def test_keys_open_with_their_passphrase_alone(site: Place) -> None:
     (site.keys / "olga.key").write_bytes(b"{}")
     with pytest.raises(HoldfastError):
         identity.unlock(site.keys, "olga", PASSPHRASE)
+
+
+async def test_an_answer_of_the_person_before_is_not_shown_to_the_next() -> None:
+    app, _ = recorded("olga")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until_seen(pilot, "olga (")
+        await pilot.press("3")
+        await until_seen(pilot, "starter:authority")
+        section = app.section
+        transcript = section.query_one(Transcript)
+        first = transcript.ask("olga", "Whose is the quay?")
+        section.post_message(ChatText(first, "The answer to the first"))
+        await until_seen(pilot, "The answer to the first")
+        section.person_changed()
+        await until(pilot, lambda: "Whose is the quay?" not in seen(app))
+        section.post_message(ChatText(first, " goes on"))
+        section.post_message(ChatEnded(first, None))
+        second = transcript.ask("bob", "And the water?")
+        section.post_message(ChatText(first, "late"))
+        section.post_message(ChatText(second, "The state's."))
+        await until_seen(pilot, "The state's.")
+        assert "late" not in seen(app)
+        assert "goes on" not in seen(app)
+        assert "no receipt" not in seen(app)

@@ -54,11 +54,16 @@ def test_nobody_approves_their_own_request_and_a_role_is_needed():
 def test_a_statement_reads_back_and_its_bytes_change_with_every_field():
     statement = until(hours=1)
     assert approvals.parse(statement.to_json()) == statement
-    changed = [replace(statement, **{name: value}) for name, value in {"site": "x", "request": 1, "expires": "x"}.items()]
+    changed = [
+        replace(statement, **{name: value})
+        for name, value in {"site": "x", "request": 1, "expires": "x"}.items()
+    ]
     assert len({one.payload() for one in (statement, *changed)}) == 4
 
 
-@pytest.mark.parametrize("change", [{"request": "7"}, {"request": True}, {"schema": "x"}, {"more": 1}, {"site": None}])
+@pytest.mark.parametrize(
+    "change", [{"request": "7"}, {"request": True}, {"schema": "x"}, {"more": 1}, {"site": None}]
+)
 def test_a_malformed_statement_is_refused(change):
     with pytest.raises(UntrustedRequest):
         approvals.parse(until(hours=1).to_json() | change)

@@ -12,7 +12,10 @@ from holdfast.errors import UntrustedInput
 from holdfast.governance.labels import Label
 
 LABEL = Label("internal", frozenset({"water"}), frozenset({"site"}))
-FILES = (FileRef("a/config.json", 3, hashing.sha512(b"a")), FileRef("model.safetensors", 9, hashing.sha512(b"b")))
+FILES = (
+    FileRef("a/config.json", 3, hashing.sha512(b"a")),
+    FileRef("model.safetensors", 9, hashing.sha512(b"b")),
+)
 BASE = Artefact(Kind.BASE, "tiny", "1", FILES, LABEL, meta={"architecture": "llama"})
 
 

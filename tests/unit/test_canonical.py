@@ -12,7 +12,10 @@ from holdfast.errors import UntrustedBundle, UntrustedInput
     ("value", "data"),
     [
         ({"b": 1, "a": [None, True, False]}, b'{"a":[null,true,false],"b":1}'),
-        ({"\ufb33": 1, "\U0001f600": 2}, '{"\U0001f600":2,"\ufb33":1}'.encode()),  # RFC 8785, 3.2.3: UTF-16 order
+        (
+            {"\ufb33": 1, "\U0001f600": 2},
+            '{"\U0001f600":2,"\ufb33":1}'.encode(),
+        ),  # RFC 8785, 3.2.3: UTF-16 order
         ([1.0, 1e21, 0.002, 1e-7, -0.0], b"[1,1e+21,0.002,1e-7,0]"),
         ("\u20ac$\u000f\nA'B\"\\/", '"\u20ac$\\u000f\\nA\'B\\"\\\\/"'.encode()),
     ],
@@ -21,7 +24,9 @@ def test_the_bytes_are_those_of_rfc_8785(value, data):
     assert canonical.encode(value) == data
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), 2**53, -(2**53), 1e17, "\ud800", {"\ud800": 1}])
+@pytest.mark.parametrize(
+    "value", [float("nan"), float("inf"), 2**53, -(2**53), 1e17, "\ud800", {"\ud800": 1}]
+)
 def test_what_canonical_json_cannot_say_is_refused(value):
     with pytest.raises(UntrustedInput) as caught:
         canonical.encode({"a": value})
@@ -53,7 +58,9 @@ def test_what_is_refused_says_why_and_is_of_the_class_asked_for(data, key):
 
 def test_brackets_in_texts_do_not_count_as_depth():
     text = "[" * 200 + '\\"' + "{" * 200
-    assert canonical.decode(b'{"a":"' + text.encode() + b'"}', limit=1000, what="it") == {"a": text.replace("\\", "")}
+    assert canonical.decode(b'{"a":"' + text.encode() + b'"}', limit=1000, what="it") == {
+        "a": text.replace("\\", "")
+    }
 
 
 def test_the_limit_is_in_bytes_and_inclusive():

@@ -44,7 +44,11 @@ def test_a_document_with_its_defaults():
         ("[[person]]", "[person]", "person"),
         ("[[person]]", "threads = 0\n[[person]]", "threads"),
         ("schema", "schema =", "line 1"),
-        ("[[person]]", '[[person]]\nname = "alice"\nroles = ["auditor"]\nkey = "k"\nuids = [1]\n[[person]]', "same name"),
+        (
+            "[[person]]",
+            '[[person]]\nname = "alice"\nroles = ["auditor"]\nkey = "k"\nuids = [1]\n[[person]]',
+            "same name",
+        ),
     ],
 )
 def test_a_wrong_document_is_refused_and_the_field_named(old, new, told):

@@ -29,12 +29,19 @@ def test_an_error_crosses_a_boundary_whole(name, code):
     error = getattr(errors, name)("room.case", "It is so.", remedy="Do that.", bytes=7, files=["a"])
     back = from_dict(error.to_dict())
     assert type(back) is type(error)
-    assert (back.key, back.message, back.remedy, back.fields) == (error.key, "It is so.", "Do that.", error.fields)
+    assert (back.key, back.message, back.remedy, back.fields) == (
+        error.key,
+        "It is so.",
+        "Do that.",
+        error.fields,
+    )
     assert back.exit_code == code
     assert str(back) == "It is so. Do that."
 
 
-@pytest.mark.parametrize("data", [{}, {"type": "SystemExit"}, {"type": 7, "fields": [1]}, {"type": "int", "key": None}])
+@pytest.mark.parametrize(
+    "data", [{}, {"type": "SystemExit"}, {"type": 7, "fields": [1]}, {"type": "int", "key": None}]
+)
 def test_what_is_no_error_of_ours_becomes_a_workers_failure(data):
     assert type(from_dict(data)) is WorkerFailed
 

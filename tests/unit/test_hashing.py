@@ -26,7 +26,17 @@ def test_a_digest_reads_back():
 
 
 @pytest.mark.parametrize(
-    "text", [None, 7, "", "sha512:", "sha512:" + "0" * 127, "sha512:" + "A" * 128, "sha512:" + "0" * 128 + "\n", "md5:" + "0" * 32]
+    "text",
+    [
+        None,
+        7,
+        "",
+        "sha512:",
+        "sha512:" + "0" * 127,
+        "sha512:" + "A" * 128,
+        "sha512:" + "0" * 128 + "\n",
+        "md5:" + "0" * 32,
+    ],
 )
 def test_anything_else_is_refused(text):
     with pytest.raises(UntrustedInput):

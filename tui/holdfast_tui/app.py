@@ -18,6 +18,7 @@ from textual import on
 from textual.app import App
 
 from holdfast.errors import DaemonUnreachable, HoldfastError, NotAuthenticated
+from holdfast.paths import people_keys
 from holdfast_tui import actions, identity
 from holdfast_tui.feed import Feed
 from holdfast_tui.link import Link
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from holdfast.paths import Home
 
 WATCH_SECONDS = 1.0  # between two looks at the daemon; a look is one small answer from memory
+SIGN_SECONDS = 0.1  # after which work has a sign; shorter work would only flicker
 PLAIN_TERMINALS = ("linux", "vt", "dumb", "ansi", "cons")  # beginnings of TERM whose fonts have no braille
 
 
@@ -176,7 +178,14 @@ class HoldfastApp(App[None]):
         _: Worker[None] = self.run_worker(guarded, group=group, exclusive=group != "default")
 
     async def _guarded(self, sign: str, work: Callable[[], Awaitable[None]], *, quiet: bool) -> None:
-        self.post_message(Busy(sign, begun=True))
+        begun = False
+
+        def show() -> None:
+            nonlocal begun
+            begun = True
+            self.post_message(Busy(sign, begun=True))
+
+        waiting = asyncio.get_running_loop().call_later(SIGN_SECONDS, show)
         try:
             await work()
         except DaemonUnreachable as error:
@@ -186,7 +195,9 @@ class HoldfastApp(App[None]):
         except HoldfastError as error:
             self.post_message(Failed(error))
         finally:
-            self.post_message(Busy(sign, begun=False))
+            waiting.cancel()
+            if begun:
+                self.post_message(Busy(sign, begun=False))
 
     @on(Busy)
     def _busy(self, message: Busy) -> None:
@@ -321,7 +332,7 @@ class HoldfastApp(App[None]):
             )
 
     async def _change(self, person: str, passphrase: str) -> None:
-        place = identity.folder() if self._keys is None else Path(self._keys)
+        place = people_keys() if self._keys is None else Path(self._keys)
         pair = await asyncio.to_thread(identity.unlock, place, person, passphrase)
         await self.forget_chat_key()
         await self.link.switch(pair)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from holdfast.artefact import is_name
@@ -11,20 +9,9 @@ from holdfast.errors import NotFound
 from holdfast.keys import envelope
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from holdfast.keys.person import KeyPair
-
-
-def folder() -> Path:
-    """Find the folder of people's key files.
-
-    Returns:
-        ``HOLDFAST_KEYS`` if set, else the XDG configuration folder.
-    """
-    named = os.environ.get("HOLDFAST_KEYS")
-    if named:
-        return Path(named)
-    base = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
-    return Path(base) / "holdfast" / "keys"
 
 
 def unlock(place: Path, person: str, passphrase: str) -> KeyPair:

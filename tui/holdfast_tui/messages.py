@@ -124,11 +124,13 @@ class ChatText(Message):
     """A piece of an answer.
 
     Args:
+        turn: The turn of the conversation that it belongs to.
         text: The piece.
     """
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, turn: int, text: str) -> None:
         super().__init__()
+        self.turn = turn
         self.text = text
 
 
@@ -136,9 +138,11 @@ class ChatEnded(Message):
     """An answer is complete, or was refused.
 
     Args:
+        turn: The turn of the conversation that it belongs to.
         answer: With its receipts; None if it was refused.
     """
 
-    def __init__(self, answer: dict[str, Json] | None) -> None:
+    def __init__(self, turn: int, answer: dict[str, Json] | None) -> None:
         super().__init__()
+        self.turn = turn
         self.answer = answer

@@ -88,9 +88,9 @@ def main() -> None:
     from holdfast.errors import HoldfastError
 
     try:
-        root.main(prog_name="holdfast", standalone_mode=False)
-    except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
+        # Without its standalone mode click gives the number of an Exit back instead of raising it.
+        code = root.main(prog_name="holdfast", standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
     except (click.Abort, KeyboardInterrupt):
         click.echo("Stopped.", err=True)
         sys.exit(130)

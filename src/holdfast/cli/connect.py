@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
+from holdfast import paths
 from holdfast.cli import keyfiles
 from holdfast.cli.output import Progress
 from holdfast.errors import NotFound, UsageRefused
@@ -57,7 +58,7 @@ def open_key(ctx: click.Context) -> KeyPair:
             "This command needs to know who you are.",
             remedy="Add --as PERSON, or set HOLDFAST_PERSON.",
         )
-    path = keyfiles.secret(keyfiles.folder(), person)
+    path = keyfiles.secret(paths.people_keys(), person)
     if not path.exists():
         raise NotFound(
             "keys.missing",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
+import signal
 import sys
 import tempfile
 import time
@@ -96,6 +97,7 @@ def demo(out: Path | None, starter: Path | None, *, stay: bool, as_json: bool) -
         raise Conflict("demo.out-taken", f"{folder} is not empty.", remedy="Name a new folder with --out.")
     run = _Demo(folder, _starter(starter), quiet=as_json)
     run.say(f"Everything happens in {folder}; nothing leaves this machine.")
+    signal.signal(signal.SIGTERM, _terminated)  # so that the daemon below is stopped, as it is on Ctrl-C
     try:
         _prepare(run)
         asyncio.run(_work(run))
@@ -107,6 +109,10 @@ def demo(out: Path | None, starter: Path | None, *, stay: bool, as_json: bool) -
         click.echo(json.dumps(run.result, indent=2, ensure_ascii=False))
     else:
         _close(run, stay=stay)
+
+
+def _terminated(_signal: int, _frame: object) -> None:
+    sys.exit(128 + signal.SIGTERM)
 
 
 def _starter(named: Path | None) -> Path:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -11,23 +9,12 @@ import click
 from holdfast.errors import NotFound, UsageRefused
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from holdfast.keys.person import KeyPair
 
 MAX_PASSPHRASE_FILE = 4096  # bytes; one line of text
 _SECRET, _PUBLIC = ".key", ".pub"
-
-
-def folder() -> Path:
-    """Find the folder of people's key files.
-
-    Returns:
-        ``HOLDFAST_KEYS`` if set, else the XDG configuration folder.
-    """
-    named = os.environ.get("HOLDFAST_KEYS")
-    if named:
-        return Path(named)
-    base = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
-    return Path(base) / "holdfast" / "keys"
 
 
 def secret(place: Path, holder: str) -> Path:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from holdfast import paths
 from holdfast.cli import keyfiles
 from holdfast.cli.output import emit, json_option, table
 from holdfast.errors import Conflict, NotFound, UsageRefused
@@ -43,7 +44,7 @@ def new(name: str, out: Path | None, passphrase_file: Path | None, *, as_json: b
             remedy="Use letters, digits and hyphens for the name.",
         )
     pair = person.generate(name)
-    place = out or keyfiles.folder()
+    place = out or paths.people_keys()
     secret, public = keyfiles.secret(place, name), keyfiles.public(place, name)
     for path in (secret, public):
         if path.exists():
@@ -72,11 +73,11 @@ def list_(*, as_json: bool) -> None:
 
     found = [
         envelope.public_of(keyfiles.read(path, envelope.MAX_ENVELOPE, "The key file"))
-        for path in sorted(keyfiles.folder().glob("*.key"))
+        for path in sorted(paths.people_keys().glob("*.key"))
     ]
     data: list[Json] = [{"holder": one.holder, "fingerprint": one.fingerprint} for one in found]
     emit(
-        {"folder": str(keyfiles.folder()), "keys": data},
+        {"folder": str(paths.people_keys()), "keys": data},
         as_json,
         lambda: table(["holder", "fingerprint"], ((one.holder, one.fingerprint) for one in found)),
     )
@@ -89,7 +90,7 @@ def show(name: str, *, as_json: bool) -> None:
     """Show the public keys of NAME (in your keys folder) or of a .key or .pub file."""
     from holdfast.keys import envelope, person
 
-    place = keyfiles.folder()
+    place = paths.people_keys()
     candidates = [Path(name), keyfiles.secret(place, name), keyfiles.public(place, name)]
     path = next((path for path in candidates if path.is_file()), None)
     if path is None:

@@ -28,6 +28,10 @@ LOG_FILE = "daemon.log"
 LOG_TAIL = 2000  # characters of the daemon's log that are shown when it does not start
 READY = "ready"
 
+_STARTED: list[
+    subprocess.Popen[bytes]
+] = []  # daemons of this process's life, kept so that they are reaped, not forgotten
+
 
 @click.command()
 @click.option(
@@ -130,7 +134,11 @@ def start(home: Home) -> int:
         finally:
             os.close(telling)
         try:
-            if select.select([listening], [], [], START_SECONDS)[0] and READY.encode() in listening.readline():
+            if (
+                select.select([listening], [], [], START_SECONDS)[0]
+                and READY.encode() in listening.readline()
+            ):
+                _STARTED.append(process)
                 return process.pid
         except BaseException:  # Ctrl-C: nobody would know of this daemon
             process.terminate()

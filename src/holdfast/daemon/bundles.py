@@ -396,7 +396,7 @@ async def _admit(
         subject=Subject("manifest", str(found.facts["manifest"])),
         label=label,
     ) as act:
-        generation = await asyncio.to_thread(_activate, services, found, artefacts)
+        generation = await workbench.in_thread(None, _activate, services, found, artefacts)
         act.outcome = {
             "request": request,
             "requester": found.requester,
@@ -404,7 +404,7 @@ async def _admit(
             "artefacts": [one.to_json() for one in artefacts],
             "root": {"version": found.facts["root_version"], "fingerprint": found.facts["root_fingerprint"]},
         }
-    await asyncio.to_thread(_settle_admitted, services, request)
+    await workbench.in_thread(None, _settle_admitted, services, request)
     return act.outcome
 
 
@@ -568,7 +568,7 @@ async def _roll_back(services: Services, actor: Actor, number: int | None) -> di
             job=job.number,
         )
     async with services.recorder.act(actor, "bundle.rollback", {"from": state.active, "to": goal}) as act:
-        await asyncio.to_thread(Generations(services.store).activate, goal)
+        await workbench.in_thread(None, Generations(services.store).activate, goal)
         act.outcome = {"generation": goal, "from": state.active}
     return act.outcome
 

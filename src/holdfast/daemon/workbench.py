@@ -140,12 +140,12 @@ async def _listen(job: Job, worker: Worker) -> dict[str, Json]:
     raise died(worker, await worker.wait())
 
 
-async def in_thread(job: Job, function: Callable[..., R], *arguments: object, **named: object) -> R:
-    """Run blocking work of a job in a thread that never outlives the job.
+async def in_thread(job: Job | None, function: Callable[..., R], *arguments: object, **named: object) -> R:
+    """Run blocking work in a thread that never outlives the act, so that nothing is written after its outcome.
 
     Args:
-        job: Whose work it is. When it is interrupted, its ``cancelling`` is set and the thread is waited for.
-        function: The work; it must look at ``job.cancelling`` if it can take long.
+        job: Whose work it is, if a job's. When it is interrupted, its ``cancelling`` is set; the thread is waited for.
+        function: The work; a job's must look at ``job.cancelling`` if it can take long.
         *arguments: Its arguments.
         **named: Its named arguments.
 
@@ -156,7 +156,8 @@ async def in_thread(job: Job, function: Callable[..., R], *arguments: object, **
     try:
         return await asyncio.shield(thread)
     except asyncio.CancelledError:
-        job.cancelling.set()
+        if job is not None:
+            job.cancelling.set()
         await asyncio.wait({thread})
         thread.exception()  # it was told to stop: how it did no longer matters
         raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
 import random
@@ -10,17 +11,18 @@ import shutil
 import struct
 import subprocess
 import sys
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
+from unittest import mock
 
 import httpx
 import pytest
 
-from holdfast import canonical
+from holdfast import canonical, cli
 from holdfast.cli import keyfiles, service
 from holdfast.client import operations
 from holdfast.client.connection import Client
@@ -115,7 +117,7 @@ def quiet(step: str, done: int, total: int) -> None:
 
 def safetensors(seed: int, size: int) -> bytes:
     """Write a safetensors file of one tensor by hand."""
-    data = random.Random(seed).randbytes(size)
+    data = random.Random(seed).randbytes(size)  # noqa: S311 - weights that mean nothing
     head = json.dumps({"w": {"dtype": "U8", "shape": [size], "data_offsets": [0, size]}}).encode()
     return struct.pack("<Q", len(head)) + head + data
 
@@ -147,7 +149,12 @@ class Press:
         (source / "quiz" / "items.jsonl").write_text('{"question": "?"}\n')
         parts = [
             ("base", "tiny", "base", '["model.safetensors", "config.json"]'),
-            ("tokenizer", "tiny", "base", '["tokenizer.json", "tokenizer_config.json", "chat_template.jinja"]'),
+            (
+                "tokenizer",
+                "tiny",
+                "base",
+                '["tokenizer.json", "tokenizer_config.json", "chat_template.jinja"]',
+            ),
             ("suite", "quiz", "quiz", '["suite.toml", "items.jsonl"]'),
         ]
         text = (
@@ -279,7 +286,12 @@ class Place:
         ]
         for name, roles in (people or PEOPLE).items():
             uid = self.uids.get(name, os.getuid())
-            lines += ["[[person]]", f'name = "{name}"', f"roles = {json.dumps(roles)}", f'key = "keys/{name}.pub"']
+            lines += [
+                "[[person]]",
+                f'name = "{name}"',
+                f"roles = {json.dumps(roles)}",
+                f'key = "keys/{name}.pub"',
+            ]
             lines += [f"uids = [{uid}]"]
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "site.toml").write_text("\n".join(lines) + "\n")
@@ -310,6 +322,18 @@ class Place:
     def command(self, *words: str, who: str | None = None) -> list[str]:
         return [sys.executable, "-m", "holdfast.cli", *(("--as", who) if who else ()), *words]
 
+    def interruptible(self, *words: str, who: str) -> subprocess.Popen[str]:
+        """Give a command that Ctrl-C reaches, though whoever runs the tests may ignore it themselves."""
+        return subprocess.Popen(
+            ["/usr/bin/env", "--default-signal=INT", *self.command(*words, who=who)],
+            env=self.environment(),
+            cwd=self.folder,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            process_group=0,
+        )
+
     def run(self, *words: str, who: str | None = None, code: int = 0) -> subprocess.CompletedProcess[str]:
         """Give a command and compare its exit code."""
         done = subprocess.run(
@@ -327,7 +351,30 @@ class Place:
 
     def told(self, *words: str, who: str | None = None):
         """Give a command with --json; its standard output must be one JSON document and nothing else."""
-        return json.loads(self.run(*words, "--json", who=who).stdout)
+        if words[0] == "up":  # leaves a process behind
+            return json.loads(self.run(*words, "--json", who=who).stdout)
+        return json.loads(self.call(*words, "--json", who=who)[0])
+
+    def call(self, *words: str, who: str | None = None, code: int = 0) -> tuple[str, str]:
+        """Give a command in this process, which spares an interpreter; gives both outputs."""
+        argv = ["holdfast", *(("--as", who) if who else ()), *words]
+        out, err = io.StringIO(), io.StringIO()
+        with (
+            mock.patch.dict(os.environ, self.environment()),
+            mock.patch.object(sys, "argv", argv),
+            redirect_stdout(out),
+            redirect_stderr(err),
+            pytest.raises(SystemExit) as ended,
+        ):
+            cli.main()
+        assert ended.value.code == code, (words, out.getvalue(), err.getvalue())
+        return out.getvalue(), err.getvalue()
+
+    def refused(self, *words: str, who: str | None = None, code: int) -> dict:
+        """Give a command that is refused; its error is one JSON document, and there is no result."""
+        out, err = self.call(*words, "--json", who=who, code=code)
+        assert out == ""
+        return json.loads(err.splitlines()[-1])["error"]
 
     @asynccontextmanager
     async def session(self, name: str):
@@ -339,7 +386,10 @@ class Place:
     def hold(self) -> subprocess.Popen[str]:
         """Start a daemon of its own whose trainings go on until they are stopped."""
         daemon = subprocess.Popen(
-            [sys.executable, str(HOLDING), str(self.home.root)], env=self.environment(), stdout=subprocess.PIPE, text=True
+            [sys.executable, str(HOLDING), str(self.home.root)],
+            env=self.environment(),
+            stdout=subprocess.PIPE,
+            text=True,
         )
         assert daemon.stdout.readline() == "ready\n"
         return daemon

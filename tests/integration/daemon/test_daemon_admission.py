@@ -34,7 +34,7 @@ async def shown(daemon, request):
         return await client.call("GET", f"/v1/bundles/{request}")
 
 
-async def test_an_import_waits_until_a_second_administrator_admits_it(daemon, waiting, media):
+async def test_an_import_waits_until_a_second_administrator_admits_it(daemon, waiting):
     assert daemon.state.active == 0
     before = trusthome.load(daemon.place.home.trust)
     assert before.timestamp is None
@@ -105,7 +105,9 @@ async def test_an_approval_counts_only_with_its_signers_own_signature(daemon, wa
     changed = signed(asked, "bob")
     changed["statement"]["expires"] = signed(asked, "bob", hours=2)["statement"]["expires"]
     assert (await refused(daemon, waiting, changed)).key == "keys.signature"
-    assert (await refused(daemon, waiting, signed(asked, "bob") | {"signatures": []})).key == "keys.signature-form"
+    assert (
+        await refused(daemon, waiting, signed(asked, "bob") | {"signatures": []})
+    ).key == "keys.signature-form"
 
 
 async def test_an_approval_is_used_once(daemon, waiting, signed):
@@ -216,7 +218,7 @@ async def _product(daemon, base):
     return found
 
 
-async def test_a_root_that_was_exchanged_behind_the_logs_back_is_not_used(daemon, media, press):
+async def test_a_root_that_was_exchanged_behind_the_logs_back_is_not_used(daemon, press):
     other = type(press)(press.folder / "other", [person.generate("ada"), person.generate("bo")])
     forged = other.publish("forged", version="1")
     root = (forged / "metadata" / "1.root.json").read_bytes()

@@ -93,7 +93,7 @@ async def test_an_older_medium_than_the_installed_is_refused(running, media):
     running.at_rest()
 
 
-async def test_a_medium_of_strangers_is_refused(running, press, pairs, media):
+async def test_a_medium_of_strangers_is_refused(running, press, pairs):
     strangers = type(press)(press.folder / "strangers", [pairs["bob"], pairs["olga"]])
     medium = running.place.insert(strangers.publish("foreign", version="1"), "foreign")
     assert (await refused(running, medium)).exit_code == 3

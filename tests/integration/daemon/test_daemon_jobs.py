@@ -7,7 +7,6 @@ import json
 import os
 import re
 import signal
-import subprocess
 
 import pytest
 
@@ -56,7 +55,9 @@ def recorded(daemon):
         ("[adapter]", "[adapter", r"recipe.toml:20:"),
     ],
 )
-async def test_a_wrong_recipe_is_refused_with_its_line_and_nothing_is_taken_in(running, texts, old, new, told):
+async def test_a_wrong_recipe_is_refused_with_its_line_and_nothing_is_taken_in(
+    running, texts, old, new, told
+):
     assert old in texts.RECIPE
     with pytest.raises(UntrustedRecipe) as caught:
         await send(running, texts.RECIPE.replace(old, new, 1), json.dumps(texts.ROW))
@@ -85,19 +86,23 @@ def stored(daemon):
 @pytest.mark.parametrize("version", ["2026/11", "a:b", "a@b"])
 async def test_a_version_that_the_log_could_not_be_read_with_is_refused(running, texts, version):
     with pytest.raises(UntrustedInput):
-        await send(running, texts.RECIPE.replace('version = "1"', f'version = "{version}"'), json.dumps(texts.ROW))
+        await send(
+            running, texts.RECIPE.replace('version = "1"', f'version = "{version}"'), json.dumps(texts.ROW)
+        )
     assert not recorded(running)
     running.at_rest()
 
 
 async def test_data_for_another_zone_is_refused_before_it_is_taken_in(running, texts):
     with pytest.raises(UntrustedInput) as caught:
-        await send(running, texts.RECIPE.replace('zones = ["site"]', 'zones = ["abroad"]'), json.dumps(texts.ROW))
+        await send(
+            running, texts.RECIPE.replace('zones = ["site"]', 'zones = ["abroad"]'), json.dumps(texts.ROW)
+        )
     assert caught.value.key == "label.zones"
     assert not recorded(running)
 
 
-async def test_the_client_names_a_missing_data_file_before_it_asks_anybody(stocked, texts):
+async def test_the_client_names_a_missing_data_file_before_it_asks_anybody(stocked):
     recipe = stocked.recipe()
     (stocked.folder / "rows.jsonl").unlink()
     with pytest.raises(UntrustedRecipe) as caught:
@@ -119,7 +124,8 @@ async def begin(stocked):
         return await operations.start_training(client, stocked.recipe(), "tiny")
 
 
-async def test_a_job_goes_on_without_its_client_and_is_followed_from_any_entry(stocked, held):
+@pytest.mark.usefixtures("held")
+async def test_a_job_goes_on_without_its_client_and_is_followed_from_any_entry(stocked):
     job = await begin(stocked)  # its session has ended by now
     async with stocked.session("aude") as aude, stocked.session("olga") as olga:
         shown = await aude.call("GET", f"/v1/jobs/{job}")
@@ -191,7 +197,9 @@ async def test_a_daemon_that_is_told_to_stop_interrupts_jobs_and_tells_who_follo
         assert stream == entries
 
 
-async def test_a_killed_daemons_job_is_found_interrupted_and_its_follower_goes_on_with_the_next(stocked, held):
+async def test_a_killed_daemons_job_is_found_interrupted_and_its_follower_goes_on_with_the_next(
+    stocked, held
+):
     job = await begin(stocked)
     async with stocked.session("olga") as olga:
         follower = olga.follow(job)
@@ -214,12 +222,10 @@ async def test_a_killed_daemons_job_is_found_interrupted_and_its_follower_goes_o
     assert [(run["number"], run["state"]) for run in runs] == [(job, "interrupted")]
 
 
-def test_ctrl_c_leaves_a_run_going_and_says_how_to_see_it_again(stocked, held):
+@pytest.mark.usefixtures("held")
+def test_ctrl_c_leaves_a_run_going_and_says_how_to_see_it_again(stocked):
     stocked.recipe()
-    command = stocked.command("train", "run", "recipe.toml", "--model", "tiny", who="olga")
-    client = subprocess.Popen(
-        command, env=stocked.environment(), cwd=stocked.folder, stderr=subprocess.PIPE, text=True, process_group=0
-    )
+    client = stocked.interruptible("train", "run", "recipe.toml", "--model", "tiny", who="olga")
     with client.stderr:
         first = client.stderr.readline()
         os.killpg(client.pid, signal.SIGINT)
@@ -242,5 +248,7 @@ def test_down_ends_a_daemon_and_its_workers(stocked, held):
     assert workers
     assert stocked.told("down") == {"stopped": held.pid}
     assert held.wait(30) == 0
-    assert not [worker for worker in workers if worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE]
+    assert not [
+        worker for worker in workers if worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE
+    ]
     assert not stocked.home.socket.exists()

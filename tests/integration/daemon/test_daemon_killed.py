@@ -47,7 +47,9 @@ async def test_whenever_it_dies_the_next_start_finds_everything_at_rest_and_goes
     homes = {}
     for at in range(MOMENTS):
         # The last tenth is the admission, where most can go wrong: it gets half of the moments.
-        step = 1 + (at * steps * 9 // 10) // (MOMENTS // 2) if at < MOMENTS // 2 else steps - (MOMENTS - at) * 2
+        step = (
+            1 + (at * steps * 9 // 10) // (MOMENTS // 2) if at < MOMENTS // 2 else steps - (MOMENTS - at) * 2
+        )
         homes[step] = shutil.copytree(place.home.root, place.folder / f"home-{step}", symlinks=True)
     die(medium, *(f"{home}={step}" for step, home in homes.items()))
     seen = set()
@@ -100,16 +102,11 @@ async def test_a_home_whose_log_was_lost_does_not_begin_anew(place, media):
 
 def test_ctrl_c_leaves_an_import_going(stocked, press, media):
     """The client is interrupted as soon as it shows progress; the daemon's own work goes on to its end."""
-    medium = stocked.insert(press.publish("large", version="5", previous=media.first, size=40_000_000), "large")
-    stocked.run("up")
-    client = subprocess.Popen(
-        stocked.command("bundle", "import", str(medium), who="alice"),
-        env=stocked.environment(),
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        text=True,
-        process_group=0,
+    medium = stocked.insert(
+        press.publish("large", version="5", previous=media.first, size=40_000_000), "large"
     )
+    stocked.run("up")
+    client = stocked.interruptible("bundle", "import", str(medium), who="alice")
     with client.stderr:
         client.stderr.readline()
         os.killpg(client.pid, signal.SIGINT)
@@ -126,7 +123,7 @@ def test_ctrl_c_leaves_an_import_going(stocked, press, media):
     assert asyncio.run(finish())["state"] == "waiting"
 
 
-async def test_an_import_is_cancelled_and_leaves_nothing(stocked, press, media, monkeypatch):
+async def test_an_import_is_cancelled_and_leaves_nothing(stocked, media, monkeypatch):
     """Cancelled in the middle of copying."""
     medium = stocked.insert(media.second, "second")
     async with stocked.open() as daemon, daemon.session("alice") as alice:

@@ -16,7 +16,18 @@ from holdfast.artefact import Kind
 from holdfast.audit.event import Actor
 from holdfast.daemon import intake
 
-HEAVY = {"torch", "transformers", "peft", "trl", "accelerate", "duckdb", "pyarrow", "llama_cpp", "typst", "numpy"}
+HEAVY = {
+    "torch",
+    "transformers",
+    "peft",
+    "trl",
+    "accelerate",
+    "duckdb",
+    "pyarrow",
+    "llama_cpp",
+    "typst",
+    "numpy",
+}
 
 
 def told(done):
@@ -40,14 +51,8 @@ def told(done):
 )
 def test_without_a_daemon_a_command_says_how_to_start_one(place, words, who):
     place.site_document()
-    environment = place.environment()
-    del environment["HOLDFAST_PASSPHRASE_FILE"]  # and nobody is asked for a passphrase first
-    command = [*place.command(*words, who=who), "--json"]
-    done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=60, check=False, stdin=subprocess.DEVNULL
-    )
-    assert done.returncode == 5, done.stderr
-    error = told(done)
+    place.keys = place.folder / "nowhere"  # nobody's key is looked for before
+    error = place.refused(*words, who=who, code=5)
     assert error["key"] == "daemon.unreachable"
     assert str(place.home.root) in error["message"] + error["remedy"]
     assert words == ("down",) or f"--home {place.home.root} up" in error["remedy"]
@@ -63,7 +68,9 @@ def test_a_second_daemon_on_one_home_is_refused_and_the_first_goes_on(founded):
     assert founded.told("doctor")["daemon"] == first
     os.kill(first, signal.SIGKILL)
     psutil.wait_procs([psutil.Process(first)] if psutil.pid_exists(first) else [], timeout=20)
-    assert told(founded.run("status", "--json", code=5))["key"] == "daemon.unreachable"  # its socket is still there
+    assert (
+        told(founded.run("status", "--json", code=5))["key"] == "daemon.unreachable"
+    )  # its socket is still there
     assert founded.home.socket.exists()
     assert founded.told("up")["pid"] != first
     assert founded.told("down")["stopped"] != first
@@ -100,7 +107,9 @@ def test_a_port_in_use_is_a_conflict_and_nothing_is_served(stocked):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        done = stocked.run("serve", "start", "--model", "tiny", "--port", str(port), "--json", who="olga", code=6)
+        done = stocked.run(
+            "serve", "start", "--model", "tiny", "--port", str(port), "--json", who="olga", code=6
+        )
     error = told_last(done)
     assert (error["key"], error["fields"]["port"]) == ("serve.port", port)
     assert "--port" in error["remedy"]
@@ -148,36 +157,46 @@ def test_every_command_with_json_prints_one_document(stocked, media):
     assert stocked.told("status")["generation"] == 1
     request = stocked.told("bundle", "import", medium, who="alice")["request"]
     assert stocked.told("bundle", "show", str(request), who="aude")["state"] == "waiting"
-    assert told(stocked.run("bundle", "admit", str(request), "--json", who="alice", code=4))["key"] == "approval.own-request"
-    assert told(stocked.run("bundle", "admit", str(request), "--json", who="olga", code=4))["key"] == "role.missing"
+    assert (
+        stocked.refused("bundle", "admit", str(request), who="alice", code=4)["key"] == "approval.own-request"
+    )
+    assert stocked.refused("bundle", "admit", str(request), who="olga", code=4)["key"] == "role.missing"
     assert stocked.told("bundle", "admit", str(request), who="bob")["generation"] == 2
     assert stocked.told("bundle", "rollback", who="alice")["generation"] == 1
     again = stocked.told("bundle", "import", medium, who="alice")["request"]
     assert stocked.told("bundle", "reject", str(again), "--reason", "twice", who="bob")["reason"] == "twice"
     assert stocked.told("bundle", "list", who="aude")["active"] == 1
-    assert {one["kind"] for one in stocked.told("model", "list", who="aude")["artefacts"]} == {"base", "tokenizer", "suite"}
+    assert {one["kind"] for one in stocked.told("model", "list", who="aude")["artefacts"]} == {
+        "base",
+        "tokenizer",
+        "suite",
+    }
     assert stocked.told("model", "show", "quiz", who="aude")["kind"] == "suite"
     assert stocked.told("model", "lineage", "quiz", who="aude")
     assert stocked.told("train", "check", document)["rows"] == {"rows.jsonl": 1}
     assert stocked.told("train", "list", who="aude") == {"runs": []}
     assert stocked.told("serve", "status", who="aude")["running"] is False
     key = stocked.told("serve", "keys", "create", "--tenant", "desk", who="olga")
-    assert stocked.told("serve", "keys", "list", who="aude")["keys"] == [{"key": key["key"], "tenant": "desk", "revoked": False}]
+    assert stocked.told("serve", "keys", "list", who="aude")["keys"] == [
+        {"key": key["key"], "tenant": "desk", "revoked": False}
+    ]
     assert stocked.told("serve", "keys", "revoke", key["key"], who="alice") == {"revoked": key["key"]}
     told_log = stocked.told("audit", "log", "--limit", "5", who="aude")
     assert len(told_log["events"]) == 5
-    counted = stocked.told("audit", "sql", "SELECT count(*) AS n FROM events WHERE action = 'bundle.admit.done'", who="aude")
+    counted = stocked.told(
+        "audit", "sql", "SELECT count(*) AS n FROM events WHERE action = 'bundle.admit.done'", who="aude"
+    )
     assert counted["rows"] == [[2]]
     proof = stocked.folder / "proof"
     stocked.told("audit", "prove", "3", "--out", str(proof), who="aude")
     assert stocked.told("audit", "verify", who="aude")["verified"] is True
     assert "checkpoint" in stocked.told("audit", "checkpoint", who="aude")
     assert stocked.told("audit", "rebuild", who="aude")
-    assert told(stocked.run("audit", "log", "--json", who="olga", code=4))["key"] == "role.missing"
-    assert told(stocked.run("train", "show", "nothing", "--json", who="olga", code=1))["key"]
-    assert told(stocked.run("bundle", "list", "--json", code=2))["key"] == "session.person"
-    assert told(stocked.run("ask", "who?", "--json", code=4))["key"] == "ask.key"
-    stocked.run("bundle", "list", "--frob", who="alice", code=2)
+    assert stocked.refused("audit", "log", who="olga", code=4)["key"] == "role.missing"
+    assert stocked.refused("train", "show", "nothing", who="olga", code=1)["key"]
+    assert stocked.refused("bundle", "list", code=2)["key"] == "session.person"
+    assert stocked.refused("ask", "who?", code=4)["key"] == "ask.key"
+    stocked.call("bundle", "list", "--frob", who="alice", code=2)
     assert stocked.told("down")["stopped"]
     # With the daemon down: the log, a proof, the medium.
     keys = str(stocked.home.log / "log.pub")
@@ -185,13 +204,14 @@ def test_every_command_with_json_prints_one_document(stocked, media):
     assert stocked.told("audit", "verify", str(proof), "--keys", keys)["verified"] is True
     assert stocked.told("doctor")["daemon"] is None
     segment = next(stocked.home.log.glob("*.seg*"), None) or max(
-        (entry for entry in stocked.home.log.iterdir() if entry.is_file()), key=lambda entry: entry.stat().st_size
+        (entry for entry in stocked.home.log.iterdir() if entry.is_file()),
+        key=lambda entry: entry.stat().st_size,
     )
     data = bytearray(segment.read_bytes())
     data[len(data) // 2] ^= 1
     segment.write_bytes(bytes(data))
     assert stocked.run("audit", "verify", str(stocked.home.log), "--json", code=3)
-    assert told(stocked.run("up", "--json", code=3))["remedy"]
+    assert stocked.refused("up", code=3)["remedy"]
 
 
 def commands():
@@ -238,11 +258,18 @@ def modules(statement):
 @pytest.mark.parametrize(
     ("statement", "more"),
     [
-        ("import holdfast.cli", {"asyncio", "httpx", "pydantic", "cryptography", "starlette", "textual", "tuf"}),
+        (
+            "import holdfast.cli",
+            {"asyncio", "httpx", "pydantic", "cryptography", "starlette", "textual", "tuf"},
+        ),
         ("from holdfast.cli import keys, trust, media", {"httpx", "starlette", "uvicorn", "textual"}),
-        ("import holdfast.audit.verify, holdfast.report.verify", {"httpx", "starlette", "uvicorn", "pydantic"}),
+        (
+            "import holdfast.audit.verify, holdfast.report.verify",
+            {"httpx", "starlette", "uvicorn", "pydantic"},
+        ),
         ("import holdfast.client.operations, holdfast.client.connection", {"starlette", "uvicorn", "tuf"}),
         ("import holdfast.daemon.process", {"textual", "httpx", "openai"}),
+        ("import holdfast_tui.app", {"starlette", "uvicorn", "openai", "tuf"}),
     ],
 )
 def test_what_an_import_drags_in(statement, more):

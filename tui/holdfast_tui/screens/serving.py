@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from textual import on
 from textual.binding import Binding
 from textual.widgets import DataTable, Input, Static
-from textual.worker import get_current_worker
+from textual.worker import WorkerCancelled, get_current_worker
 
 from holdfast.errors import HoldfastError
 from holdfast_tui import actions
@@ -223,18 +223,23 @@ class ServingSection(Section):
             )
             return
         message.input.clear()
-        self.query_one(Transcript).ask(self.console_app.link.person, question)
-        self.console_app.begin(f"{model} answers", partial(self._chat, model, question), group="chat")
+        turn = self.query_one(Transcript).ask(self.console_app.link.person, question)
+        self.console_app.begin(f"{model} answers", partial(self._chat, turn, model, question), group="chat")
 
-    async def _chat(self, model: str, question: str) -> None:
+    async def _chat(self, turn: int, model: str, question: str) -> None:
         try:
             secret = await self._key()
             worker = self.run_worker(
-                lambda: self._stream(model, question, secret), thread=True, group="stream", exclusive=True
+                lambda: self._stream(turn, model, question, secret),
+                thread=True,
+                group="stream",
+                exclusive=True,
             )
             await worker.wait()
+        except WorkerCancelled:
+            return  # another person sits down, or another question was asked
         except HoldfastError:
-            self.post_message(ChatEnded(None))
+            self.post_message(ChatEnded(turn, None))
             raise
 
     async def _key(self) -> str:
@@ -255,7 +260,7 @@ class ServingSection(Section):
             app.chat_key = str(made["key"]), str(made["secret"])
         return app.chat_key[1]
 
-    def _stream(self, model: str, question: str, secret: str) -> None:
+    def _stream(self, turn: int, model: str, question: str, secret: str) -> None:
         """Ask, in a thread: the openai client is a blocking one."""
         from holdfast.client import chat
 
@@ -264,7 +269,7 @@ class ServingSection(Section):
         def more(text: str) -> None:
             if worker.is_cancelled:
                 raise _Left
-            self.post_message(ChatText(text))
+            self.post_message(ChatText(turn, text))
 
         try:
             address = str(self._serving.get("address"))
@@ -273,30 +278,32 @@ class ServingSection(Section):
             return
         except HoldfastError as error:
             self.app.post_message(Failed(error))
-            self.post_message(ChatEnded(None))
+            self.post_message(ChatEnded(turn, None))
         else:
-            self.post_message(ChatEnded(answer))
+            self.post_message(ChatEnded(turn, answer))
 
     @on(ChatText)
     def _more(self, message: ChatText) -> None:
-        self.query_one(Transcript).more(message.text)
+        self.query_one(Transcript).more(message.turn, message.text)
 
     @on(ChatEnded)
     def _ended(self, message: ChatEnded) -> None:
         answer = message.answer
         if answer is None:
-            self.query_one(Transcript).close("no receipt of an answer")
+            self.query_one(Transcript).close(message.turn, "no receipt of an answer")
             return
         self.query_one(Transcript).close(
+            message.turn,
             f"{told(answer['model'])}: request receipt {told(answer['request_seq'])}, "
             f"answer receipt {told(answer['answer_seq'])} · {told(answer['label'])} · "
-            f"{told(answer['completion_tokens'])} tokens in {figure(answer['seconds'], 1)} s"
+            f"{told(answer['completion_tokens'])} tokens in {figure(answer['seconds'], 1)} s",
         )
         self.console_app.look()
 
     def person_changed(self) -> None:
         """Leave the conversation of the one before: another person starts with an empty screen."""
-        self.query_one(Transcript).remove_children()
+        self.workers.cancel_group(self, "stream")
+        self.query_one(Transcript).forget()
         self.query_one("#question", Input).clear()
 
 
