@@ -15,6 +15,7 @@ from holdfast import canonical
 from holdfast.artefact import Kind
 from holdfast.audit.event import Subject
 from holdfast.daemon import intake, models, training, workbench
+from holdfast.daemon.recorder import Cancelled
 from holdfast.errors import WorkerFailed
 from holdfast.evaluation import gate
 from holdfast.governance import labels
@@ -196,9 +197,10 @@ async def _evaluate(
     out = job.folder / "out"
     out.mkdir()
     order: dict[str, Json] = {"runs": runs, "suites": places, "threads": services.site.threads, "out": "/out"}
-    answered = (await workbench.run_worker(services, job, "evaluate", order, inputs=seen, output=out))[
-        "results"
-    ]
+    said = await workbench.run_worker(services, job, "evaluate", order, inputs=seen, output=out)
+    if not said["finished"]:
+        raise Cancelled("eval.cancelled", "The evaluation was stopped.", remedy="Start it again.")
+    answered = said["results"]
     if not isinstance(answered, dict) or not all(isinstance(found, dict) for found in answered.values()):
         raise WorkerFailed("eval.result", "The evaluation gave no results.", remedy="Start it again.")
     return {name: found for name, found in answered.items() if isinstance(found, dict)}
