@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import time
 
 import pytest
 
@@ -240,12 +241,22 @@ def test_ctrl_c_leaves_a_run_going_and_says_how_to_see_it_again(stocked):
     assert stocked.told("train", "cancel", str(job), who="olga") == {"cancelling": job}
 
 
+def children(pid):
+    """The processes beneath a daemon, as soon as there are any: a worker starts after its job is on the record."""
+    import psutil
+
+    deadline = time.monotonic() + 30
+    while not (found := psutil.Process(pid).children(recursive=True)):
+        assert time.monotonic() < deadline, "no worker was started"
+        time.sleep(0.01)
+    return found
+
+
 def test_down_ends_a_daemon_and_its_workers(stocked, held):
     import psutil
 
     asyncio.run(begin(stocked))
-    workers = psutil.Process(held.pid).children(recursive=True)
-    assert workers
+    workers = children(held.pid)
     assert stocked.told("down") == {"stopped": held.pid}
     assert held.wait(30) == 0
     assert not [
