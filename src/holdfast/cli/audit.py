@@ -161,7 +161,7 @@ def _verify_path(path: Path, keys: Path | None) -> dict[str, Json]:
 def rebuild(ctx: click.Context, *, as_json: bool) -> None:
     """Build the DuckDB index anew from the segments."""
     found = _call(ctx, "POST", "/v1/audit/rebuild")
-    emit(found, as_json, lambda: [f"Rebuilt: {found}"])
+    emit(found, as_json, lambda: [f"Rebuilt from the segments: {found['size']} events."])
 
 
 @audit.command()

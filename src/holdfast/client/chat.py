@@ -76,9 +76,10 @@ def ask(
             "ask.unreachable", f"Nobody answers at {address}.", remedy="See `holdfast serve status`."
         ) from error
     except openai.APIStatusError as error:
+        told = error.body.get("message") if isinstance(error.body, dict) else None
         raise UntrustedRequest(
             "ask.refused",
-            f"The request was refused: {error.message}.",
+            f"The request was refused: {told or error.message}",
             remedy="Correct the question or the model's name.",
         ) from error
     receipt = raw.headers.get("x-holdfast-request-receipt", "")
