@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 RunId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 
 
+# Below this size one thread answers as fast as several: a step is shorter than llama.cpp's threads wait for one another,
+# and beside any other work their waiting makes it many times slower. The answers are the same.
+ONE_THREAD_BYTES = 256 * 2**20
+
+
 class Run(BaseModel):
     """One model to evaluate: the base in ``model``, with ``adapter``; or ``gguf``, with ``lora``, rendered by ``model``."""
 
@@ -106,7 +111,8 @@ def _open(run: Run, threads: int) -> Engine:
         conversation = [{"role": one.role, "content": one.content} for one in messages]
         return str(tokenizer.apply_chat_template(conversation, add_generation_prompt=True, tokenize=False))
 
-    return GgufEngine(run.gguf, run.lora, render, threads)
+    small = run.gguf.stat().st_size < ONE_THREAD_BYTES
+    return GgufEngine(run.gguf, run.lora, render, 1 if small else threads)
 
 
 def _answers(channel: Reporter, engine: Engine, run: str, suite: spec.Suite) -> list[str]:
