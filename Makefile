@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo test check bench-audit clean
+.PHONY: help setup demo test check bench-audit bench-import soak clean
 
 help:  ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,12 @@ check: $(READY)  ## Lint, format, types, docstrings, import contracts
 
 bench-audit: $(READY)  ## Measure the audit log; the last line is JSON
 	@$(BIN)/python scripts/bench_audit.py
+
+bench-import: $(READY)  ## Measure the import of a 2 GB base and of a delta; the last line is JSON
+	@$(BIN)/python scripts/bench_import.py
+
+soak: $(READY)  ## Ten minutes of hostile files against the readers and the real libraries
+	@$(BIN)/python scripts/fuzz_formats.py 600
 
 clean:  ## Remove what set-up made in this folder (the llama.cpp cache stays)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from holdfast import canonical, hashing
@@ -80,7 +81,7 @@ class Artefact:
     made_by: int | None = None
     meta: dict[str, Json] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """The artefact's name: SHA-512 over the canonical document of kind and files."""
         return digest_of(self.kind, self.files)
@@ -140,7 +141,7 @@ def parse(value: object) -> Artefact:
     fields = {"kind", "name", "version", "digest", "files", "label", "parents", "made_by", "meta"}
     if set(value) != fields:
         raise _bad(f"its fields are not exactly {', '.join(sorted(fields))}")
-    if value["kind"] not in set(Kind):
+    if not isinstance(value["kind"], str) or value["kind"] not in set(Kind):
         raise _bad(f"kind {str(value['kind'])[:40]!r} is unknown")
     for name in ("name", "version"):
         if not is_name(value[name]):
@@ -201,12 +202,14 @@ def is_name(value: object) -> bool:
         value: Anything.
 
     Returns:
-        True for 1 to 128 printable characters without ``/``, ``:`` or ``@`` (these separate parts of model ids).
+        True for 1 to 128 printable characters without ``/``, ``:`` or ``@`` (these separate parts of model ids), but not
+        for ``.`` and ``..``, which name folders.
     """
     return (
         isinstance(value, str)
         and 0 < len(value) <= MAX_NAME
         and value.isprintable()
+        and value not in {".", ".."}
         and not set(value) & set("/:@\\")
     )
 

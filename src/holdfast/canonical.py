@@ -1,13 +1,16 @@
 """Canonical JSON (RFC 8785) out, strict bounded JSON in.
 
 Invariants: ``encode`` gives one byte string per value, so that digests and signatures over it are stable; ``decode``
-accepts only what ``encode`` could have been given (no duplicate keys, no NaN, no floats beyond binary64, integers within
-±(2**53 - 1)) and never reads past the stated limit. No I/O.
+accepts only what ``encode`` could have been given (no duplicate keys, no NaN, no floats beyond binary64, no halves of
+surrogate pairs, integers within ±(2**53 - 1)) and never reads past the stated limit. No I/O.
 """
 
 from __future__ import annotations
 
 import json
+import math
+import re
+from itertools import accumulate
 from typing import NoReturn, cast
 
 import rfc8785
@@ -21,6 +24,13 @@ MAX_SAFE_INTEGER = (
 )  # RFC 8785, appendix D: beyond it a reader in another language may see another number
 _EXPONENT = 1e21  # from here on RFC 8785 writes floats with an exponent
 MAX_DEPTH = 64  # nested containers; deeper documents are attacks on the parser's stack
+MAX_DIGITS = 40  # of an integer that is read as a float; libraries write 10**30 where they mean "no limit"
+_TEXT = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
+_STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
+_NO_BRACKET = bytes(set(range(256)) - set(b"[]{}"))
+_HALF_PAIR = re.compile(r"[\ud800-\udfff]")
+_REMEDY = "Have it made again, by the program that wrote it."
+_ESCAPED_PAIR = re.compile(r"\\u[dD][89abAB]|\\u[dD][c-fC-F]")
 
 
 def encode(value: Json) -> bytes:
@@ -46,7 +56,7 @@ def encode(value: Json) -> bytes:
 
 
 def decode(  # noqa: C901 - one branch per refusal
-    data: bytes, *, limit: int, what: str, error: type[HoldfastError] = UntrustedInput
+    data: bytes, *, limit: int, what: str, error: type[HoldfastError] = UntrustedInput, wide: bool = False
 ) -> Json:
     """Parse untrusted JSON strictly.
 
@@ -55,6 +65,8 @@ def decode(  # noqa: C901 - one branch per refusal
         limit: The most bytes accepted; checked before anything is parsed.
         what: What this document is, for the message ("the manifest").
         error: The class to raise, by who is at fault.
+        wide: Whether an integer beyond the bound, of at most ``MAX_DIGITS`` digits, is read as a float; for files of
+            other makers.
 
     Returns:
         The value.
@@ -64,7 +76,7 @@ def decode(  # noqa: C901 - one branch per refusal
     """
 
     def refuse(key: str, why: str) -> NoReturn:
-        raise error(f"json.{key}", f"{what} is refused: {why}.", remedy="Have it made again by Holdfast.")
+        raise error(f"json.{key}", f"{what} is refused: {why}.", remedy=_REMEDY)
 
     def pairs(items: list[tuple[str, Json]]) -> dict[str, Json]:
         found = dict(items)
@@ -72,10 +84,18 @@ def decode(  # noqa: C901 - one branch per refusal
             refuse("duplicate-key", "an object names the same key twice")
         return found
 
-    def integer(text: str) -> int:
+    def integer(text: str) -> int | float:
         if len(text) > 17 or abs(int(text)) > MAX_SAFE_INTEGER:  # noqa: PLR2004 - 16 digits and a sign
+            if wide and len(text) <= MAX_DIGITS:
+                return float(text)
             refuse("integer", f"an integer is beyond ±{MAX_SAFE_INTEGER}")
         return int(text)
+
+    def number(text: str) -> float:
+        value = float(text)
+        if not math.isfinite(value):
+            refuse("number", "a number is beyond what binary64 holds")
+        return value
 
     def constant(name: str) -> NoReturn:
         refuse("constant", f"{name} is not JSON")
@@ -86,14 +106,16 @@ def decode(  # noqa: C901 - one branch per refusal
         text = data.decode("utf-8")
     except UnicodeDecodeError:
         refuse("encoding", "it is not UTF-8")
-    if _depth(text) > MAX_DEPTH:
+    if _too_deep(text):
         refuse("depth", f"it nests deeper than {MAX_DEPTH} levels")
     try:
         value: Json = json.loads(
-            text, object_pairs_hook=pairs, parse_int=integer, parse_constant=constant, parse_float=float
+            text, object_pairs_hook=pairs, parse_int=integer, parse_constant=constant, parse_float=number
         )
     except json.JSONDecodeError as problem:
         refuse("syntax", f"line {problem.lineno}, column {problem.colno}: {problem.msg}")
+    if _ESCAPED_PAIR.search(text) and _HALF_PAIR.search(json.dumps(value, ensure_ascii=False)):
+        refuse("surrogate", "a text holds half of a surrogate pair")
     return value
 
 
@@ -127,26 +149,9 @@ def _has_wide_float(value: object) -> bool:
     return isinstance(value, list | tuple) and any(map(_has_wide_float, value))
 
 
-def _depth(text: str) -> int:
-    """Give the greatest nesting of brackets outside strings (or more), in one pass and without recursion."""
-    depth = deepest = 0
-    most = text.count("[") + text.count("{")
-    if most <= MAX_DEPTH:
-        return most
-    inside = escaped = False
-    for character in text:
-        if inside:
-            if escaped:
-                escaped = False
-            elif character == "\\":
-                escaped = True
-            elif character == '"':
-                inside = False
-        elif character == '"':
-            inside = True
-        elif character in "[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif character in "]}":
-            depth -= 1
-    return deepest
+def _too_deep(text: str) -> bool:
+    """Tell whether brackets outside strings nest too deep, up to the first that does and without recursion."""
+    if text.count("[") + text.count("{") <= MAX_DEPTH:
+        return False
+    brackets = _TEXT.sub("", text).encode("ascii", "ignore").translate(None, _NO_BRACKET)
+    return any(map(MAX_DEPTH.__lt__, accumulate(map(_STEPS.__getitem__, brackets))))

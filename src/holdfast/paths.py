@@ -10,7 +10,7 @@ HOME/
 ├── log/                  audit segments and checkpoints: the system of record
 ├── index/                DuckDB; can be deleted and rebuilt
 ├── store/                artefacts' files, by digest; generations
-├── quarantine/           imported bundles that wait for a second person, by request
+├── quarantine/           imported bundles that wait for a second person, by manifest digest
 ├── jobs/                 scratch and telemetry of jobs
 └── sealed/               prompts and answers, encrypted
 """

@@ -13,7 +13,7 @@ from holdfast.errors import HoldfastError, VerificationFailed
 from holdfast.governance.labels import Label
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
-names = texts.filter(lambda text: len(text) > 0 and text.isprintable())
+names = st.text(st.characters(exclude_categories=["C", "Z"]) | st.just(" "), min_size=1, max_size=8)
 numbers = st.integers(-(2**53) + 1, 2**53 - 1) | st.floats(allow_nan=False, allow_infinity=False).filter(
     lambda number: not 2**53 <= abs(number) < 1e21
 )

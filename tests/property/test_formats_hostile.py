@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import time
 
 import pytest
 from hypothesis import given, settings
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 
 from holdfast.artefact import Kind
 from holdfast.errors import UntrustedBundle
-from holdfast.formats import chattemplate, chunking, content, inspection, jsonconfig, safetensors, tokenizer
+from holdfast.formats import chunking, content, inspection, jsonconfig, safetensors, tokenizer
+from holdfast.formats.forms import Form
 
 junk = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=12),
@@ -139,7 +141,7 @@ def test_cuts_cover_the_file_at_tensor_boundaries(sizes):
 
 @given(st.integers(0, 100 * 2**20))
 def test_other_files_are_cut_evenly(size):
-    plan = chunking.plan_for("m.gguf", reader(b""), size)
+    plan = chunking.plan_for("m.jsonl", reader(b""), size)
     assert sum(plan) == size
     assert all(cut == chunking.PIECE for cut in plan[:-1])
 
@@ -166,41 +168,6 @@ def test_a_key_that_could_run_code_is_refused_wherever_it_stands(key, nest):
 
 
 @pytest.mark.parametrize(
-    "template",
-    [
-        "{{ messages.__class__ }}",
-        "{{ messages['__class__'] }}",
-        "{{ messages|attr('__class__') }}",
-        "{% import 'x' as y %}",
-        "{% from 'x' import y %}",
-        "{% include 'x' %}",
-        "{% extends 'x' %}",
-        "{{ _private }}",
-        "{% generation %}{{ x.__init__ }}{% endgeneration %}",
-        "{{ unfinished",
-        "{% if %}",
-        "{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}",
-        "x" * (chattemplate.MAX_TEMPLATE + 1),
-        "{{a.b}}" * 36_000,
-    ],
-    ids=lambda template: template[:24],
-)
-def test_a_template_that_reaches_out_is_refused(template):
-    with pytest.raises(UntrustedBundle):
-        chattemplate.check(template.encode(), "chat_template.jinja")
-
-
-def test_a_usual_template_is_accepted():
-    chattemplate.check(
-        b"{{ bos_token }}{% for m in messages %}{% if m['role'] == 'assistant' %}{% generation %}"
-        b"{{ m.content | trim }}{% endgeneration %}{% else %}{{ m.content }}{% endif %}"
-        b"{% if loop.last %}{% break %}{% endif %}{% endfor %}"
-        b"{% if add_generation_prompt %}{{ raise_exception('no') if x else '' }}{% endif %}",
-        "chat_template.jinja",
-    )
-
-
-@pytest.mark.parametrize(
     "blob",
     [
         b"\x80\x04\x95",
@@ -209,20 +176,22 @@ def test_a_usual_template_is_accepted():
         b"#!/bin/sh\n",
         b"\x1f\x8b\x08",
         b"cos\nsystem\n(S'x'\ntR.",
-        b"(cos\nsystem\n",
-        b"\x89HDF",
+        b"(cos\nsystem\nS'id'\no.",
+        b"cos\nsystem\n.",
+        b"\x89HDF\r\n\x1a\n",
     ],
 )
-@pytest.mark.parametrize("name", ["README.md", "config.json", "data.jsonl"])
-def test_code_under_an_innocent_name_is_refused(blob, name):
-    with pytest.raises(UntrustedBundle):
-        content.check(reader(blob), len(blob), name, text=True)
+@pytest.mark.parametrize("form", list(Form))
+def test_code_under_an_innocent_name_is_refused(blob, form):
+    with pytest.raises(UntrustedBundle) as caught:
+        content.check(reader(blob), len(blob), "x", form)
+    assert caught.value.key == "formats.content"
 
 
 @pytest.mark.parametrize("blob", [b"\xff\xfe", b"a\x00b", b"caf\xc3", b"\x1b[2J"])
 def test_text_is_text(blob):
     with pytest.raises(UntrustedBundle):
-        content.check(reader(blob), len(blob), "README.md", text=True)
+        content.check(reader(blob), len(blob), "README.md", Form.TEXT)
 
 
 @pytest.mark.parametrize(
@@ -236,57 +205,67 @@ def test_text_is_text(blob):
         (Kind.TOKENIZER, ["tokenizer.json", "tokenizer.model"]),
         (Kind.ADAPTER, ["adapter_model.safetensors"]),
         (Kind.SUITE, ["items.jsonl"]),
-        (Kind.GGUF, ["model.gguf"]),
+        (Kind.GGUF, ["a.gguf", "b.gguf"]),
         (Kind.RUN, ["run.json"]),
     ],
 )
 def test_a_folder_with_other_files_than_its_kind_has_is_refused(kind, files):
     found = inspection.inspect(kind, dict.fromkeys(files, 0), lambda *_: b"")
-    assert [problem.key.split(".")[0] for problem in found.refusals] == ["formats"]
-
-
-def vocabulary(pieces, merges=(), added=()):
-    model = {"type": "BPE", "vocab": pieces, "merges": list(merges)}
-    return json.dumps({"model": model, "added_tokens": [{"content": c, "id": i} for c, i in added]}).encode()
-
-
-def test_a_right_tokenizer_is_counted():
-    data = vocabulary({"a": 0, "b": 1, "ab": 2}, [["a", "b"], "a b"], [("<s>", 3), ("a", 0)])
-    assert tokenizer.parse(data, "tokenizer.json") == {"model": "BPE", "vocab_size": 4}
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        vocabulary({"a": 0, "b": 0}),
-        vocabulary({"a": 0, "b": 2}),
-        vocabulary({"a": -1}),
-        vocabulary({"a": 2**40}),
-        vocabulary({}),
-        vocabulary({"a": 0}, added=[("b", 0)]),
-        vocabulary({"a": 0, "b": 1}, added=[("a", 1)]),
-        vocabulary({"a": 0}, added=[("b", 9)]),
-        vocabulary({"a": 0, "b": 1}, [["a", "b"]]),
-        vocabulary({"a": 0, "b": 1, "ab": 2}, [["a"]]),
-        b'{"model": {"type": "Lua", "vocab": {"a": 0}}}',
-    ],
-)
-def test_a_contradictory_tokenizer_is_refused(data):
-    with pytest.raises(UntrustedBundle) as caught:
-        tokenizer.parse(data, "tokenizer.json")
-    assert caught.value.key == "formats.tokenizer"
+    assert found.together
+    assert {problem.key for problem in found.together} <= {
+        "formats.file-name",
+        "formats.file-missing",
+        "formats.kind",
+    }
 
 
 @pytest.mark.parametrize(
     "lines",
-    [b"{}\n[]\n", b"{}\n{\n", b"{}\n\n{}", b'{"a":1,"a":2}', b"x" * (inspection.MAX_LINE + 1)],
-    ids=["no object", "open", "empty", "twice", "long"],
+    [
+        b"{}\n[]\n",
+        b"{}\n{\n",
+        b"{}\n\n{}",
+        b"\n{}\n",
+        b'{"a":1,"a":2}',
+        b'{"a":' + b"9" * 41 + b"}",
+        b"x" * (inspection.MAX_LINE + 1),
+    ],
+    ids=["no object", "open", "blank within", "blank first", "twice", "digits", "long"],
 )
 def test_a_data_file_with_a_bad_line_is_refused(lines):
+    assert len(suite(lines).refusals) == 1
+
+
+def suite(lines):
     files = {"suite.toml": b"", "items.jsonl": lines}
-    found = inspection.inspect(
+    return inspection.inspect(
         Kind.SUITE,
         {n: len(d) for n, d in files.items()},
         lambda name, at, count: files[name][at : at + count],
     )
-    assert len(found.refusals) == 1
+
+
+@pytest.mark.parametrize(
+    ("lines", "count"),
+    [
+        (b'{"id":9223372036854775807}\n{"id":-18446744073709551615}', 2),
+        (b"{}\n{}\n\n \n\t\n", 2),
+        (b"{}\r\n{}\r\n\r\n", 2),
+        (b"{}", 1),
+        (b"", 0),
+        (b"\n", 0),
+    ],
+)
+def test_ids_of_64_bits_and_blank_lines_at_the_end_are_accepted(lines, count):
+    found = suite(lines)
+    assert found.refusals == []
+    assert found.facts["lines items.jsonl"] == count
+
+
+@pytest.mark.parametrize("line", [b"{}\n", b"\n"])
+def test_more_lines_than_a_data_set_has_are_refused_before_they_are_judged(line):
+    start = time.process_time()
+    (found,) = suite(line * (inspection.MAX_LINES + 1)).refusals
+    assert found.key == "formats.lines"
+    assert found.fields["line"] == inspection.MAX_LINES + 1
+    assert time.process_time() - start < 5  # judging them would take ten times as long

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.integration.daemon import conftest as daemons
 
 from holdfast.cli import service
 from holdfast.keys import envelope, person
@@ -25,6 +26,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from holdfast.keys.person import KeyPair
+
+# Tiny media, and a home in which the first is admitted: those of the daemon's own tests.
+pairs, press, media, volumes = daemons.pairs, daemons.press, daemons.media, daemons.volumes
+key_folder, template, place, stocked = daemons.key_folder, daemons.template, daemons.place, daemons.stocked
+walls = daemons.walls
 
 STARTER = Path(__file__).resolve().parents[2] / "bundles" / "starter"
 PEOPLE = {"alice": "administrator", "bob": "administrator", "olga": "operator", "aude": "auditor"}

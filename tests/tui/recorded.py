@@ -30,8 +30,23 @@ GATE: Json = {
 }
 
 
-def status(*, empty: bool) -> dict[str, Json]:
+def sha(digits: str) -> str:
+    return "sha512:" + digits * 64
+
+
+BASE, GGUF, ADAPTER, REPLACED = sha("1b"), sha("2c"), sha("c4"), sha("e8")
+REASON = "Its tokens leak names of patients."
+
+
+def status(*, empty: bool, trouble: bool) -> dict[str, Json]:
     return {
+        "exceptions": {"open": 1, "in_force": 1} if trouble else {"open": 0, "in_force": 0},
+        "revoked": {
+            "listed": 3 if trouble else 0,
+            "artefacts": 4 if trouble else 0,
+            "withdrawn": ["starter"] if trouble else [],
+            "excepted": ["starter:authority"] if trouble else [],
+        },
         "version": "0.1.0",
         "home": "/var/lib/holdfast",
         "site": "Marren registry",
@@ -49,20 +64,220 @@ def status(*, empty: bool) -> dict[str, Json]:
     }
 
 
-def bundle(request: int, state: str, version: str, decided: str | None) -> Json:
+def volume(number: int, count: int) -> dict[str, Json]:
+    return {"number": number, "count": count, "digest": sha("77")}
+
+
+def bundle(
+    request: int, state: str, version: str, decided: str | None = None, **changes: Json
+) -> dict[str, Json]:
     return {
         "request": request,
         "state": state,
         "requester": "alice",
         "decided_by": decided,
+        "reason": None,
         "name": "starter",
         "version": version,
         "publisher": "Holdfast project",
-        "manifest": "sha512:" + "5e" * 64,
+        "manifest": sha("5e"),
         "holders": ["paul", "petra"],
+        "role": "targets",
         "bytes": 18_100_000,
         "message": None,
+        "volume": volume(1, 1),
+        "present": [1],
+        "missing": [],
+        "findings": [],
+        "resumable": False,
+        **changes,
     }
+
+
+FINDINGS: list[Json] = [
+    {
+        "file": "base/config.json",
+        "key": "json.code",
+        "sentence": "config.json names code to be fetched and run: auto_map at line 14.",
+    },
+    {
+        "file": "base/model.safetensors",
+        "key": "safetensors.gap",
+        "sentence": "Bytes 4096 to 8191 of base/model.safetensors belong to no tensor.",
+    },
+    *(
+        {
+            "file": f"extras/notes-{number:02}.bin",
+            "key": "content.unknown",
+            "sentence": f"extras/notes-{number:02}.bin is none of the kinds of file that may come in.",
+        }
+        for number in range(1, 13)
+    ),
+]
+IMPORTS: list[dict[str, Json]] = [
+    bundle(52, "waiting", "1.1.0"),
+    bundle(51, "failed", "1.0.9", findings=FINDINGS, message="14 findings.", manifest=sha("51")),
+    bundle(
+        50,
+        "collecting",
+        "2.0.0",
+        volume=volume(2, 7),
+        present=[1, 2],
+        missing=[3, 4, 5, 6, 7],
+        manifest=sha("50"),
+        bytes=28_000_000_000,
+    ),
+    bundle(49, "collecting", "2.0.0", volume=volume(1, 7), present=[1], missing=[2, 3], manifest=sha("50")),
+    bundle(
+        48,
+        "failed",
+        "1.0.8",
+        resumable=True,
+        message="The medium was taken away while it was read.",
+        manifest=sha("48"),
+    ),
+    bundle(40, "admitted", "1.0.1", "bob"),
+    bundle(12, "rejected", "1.0.0", "bob", reason="not ordered"),
+]
+MEDIUM: Json = {"read_only": True, "device_read_only": None, "filesystem": "udf", "serial": "WX-4471"}
+
+
+def shown(found: dict[str, Json]) -> dict[str, Json]:
+    """Give what the daemon answers about one import."""
+    state = found["state"]
+    statement: Json = {
+        "site": "Marren registry",
+        "request": found["request"],
+        "action": "bundle.admit",
+        "digest": found["manifest"],
+        "requester": "alice",
+        "expires": "",
+    }
+    return {
+        **found,
+        "facts": {
+            **found,
+            "collection": "health",
+            "role": "health",
+            "root_version": 3,
+            "root_fingerprint": "b7c2 91d0 44fe 0a18",
+            "expires": "2026-02-20T00:00:00+00:00",
+            "expired": True,
+            "floor": "2026-02-01T00:00:00Z",
+            "origins": {},
+            "delta": [BASE],
+            "revocations": {
+                "counter": 3,
+                "entries": 5,
+                "new": [
+                    {
+                        "digest": BASE,
+                        "kind": "base",
+                        "name": "starter",
+                        "reason": REASON,
+                        "since": "2026-02-01T00:00:00Z",
+                        "instead": REPLACED,
+                    }
+                ],
+                "concerned": ["base starter@1.0.0", "adapter authority@1"],
+            },
+            "artefacts": [
+                {"kind": "adapter", "name": "intake", "version": "1.1.0", "digest": ADAPTER},
+                {"kind": "base", "name": "starter", "version": "1.1.0", "digest": REPLACED},
+            ],
+        },
+        "parts": [{"request": found["request"], "requester": "alice", "medium": MEDIUM, **volume(1, 1)}],
+        "approval": statement if state == "waiting" else None,
+        "rejection": {**statement, "action": "bundle.reject"} if state == "waiting" else None,
+    }
+
+
+def artefact(kind: str, name: str, digest: str, *, revoked: bool = False, excepted: bool = False) -> Json:
+    return {
+        "kind": kind,
+        "name": name,
+        "version": "1.0.0",
+        "digest": digest,
+        "label": LABEL,
+        "revoked": {
+            "digest": BASE,
+            "kind": "base",
+            "name": "starter",
+            "reason": REASON,
+            "since": "2026-02-01T00:00:00Z",
+            "instead": REPLACED,
+            "bundle": "news 4",
+            "advice": "Use base starter@1.1.0 (e8e8e8e8e8e8) instead.",
+            "excepted": excepted,
+        }
+        if revoked
+        else None,
+    }
+
+
+def exception(request: int, kind: str, subject: str, standing: str, **changes: Json) -> dict[str, Json]:
+    return {
+        "kind": kind,
+        "subject": subject,
+        "until": "2026-03-08T12:00:00Z",
+        "reason": "The ship comes in June.",
+        "request": request,
+        "requester": "alice",
+        "standing": standing,
+        "granted": None,
+        "decided_by": None,
+        "refusal": None,
+        **changes,
+    }
+
+
+def inventory(request: int, state: str, **changes: Json) -> dict[str, Json]:
+    return {
+        "request": request,
+        "requester": "alice",
+        "state": state,
+        "statement": sha("3d"),
+        "artefacts": 3,
+        "bytes": 18_000_000,
+        "label": LABEL,
+        "decided_by": None,
+        "document": None,
+        "refusal": None,
+        **changes,
+    }
+
+
+def approved(found: dict[str, Json], action: str, digest: str) -> dict[str, Json]:
+    """Give what the daemon answers about one open request."""
+    statement: Json = {
+        "site": "Marren registry",
+        "request": found["request"],
+        "action": action,
+        "digest": digest,
+        "requester": found["requester"],
+        "expires": "",
+    }
+    return {
+        **found,
+        "approval": statement,
+        "held": [
+            {"kind": "base", "name": "starter", "version": "1.0.0", "digest": BASE},
+            {"kind": "suite", "name": "registry", "version": "1.0.0", "digest": sha("4f")},
+        ],
+    }
+
+
+EXCEPTIONS = [
+    exception(71, "expired", sha("9a"), "open"),
+    exception(66, "revoked", ADAPTER, "in force", decided_by="bob", granted="2026-03-01T11:00:00Z"),
+    exception(
+        60, "floor", "2026-02-01T00:00:00Z", "refused", decided_by="bob", refusal="The clock is right."
+    ),
+]
+INVENTORIES = [
+    inventory(70, "open"),
+    inventory(30, "granted", decided_by="bob", document=sha("8b")),
+]
 
 
 def run(number: int, state: str, *, loss: float | None, gate: Json) -> Json:
@@ -73,8 +288,8 @@ def run(number: int, state: str, *, loss: float | None, gate: Json) -> Json:
         "time": "2026-03-01T12:00:00Z",
         "recipe": "authority@1.0.0",
         "base": "starter",
-        "run": "sha512:" + "7a" * 64 if loss else None,
-        "adapter": "sha512:" + "c4" * 64 if loss else None,
+        "run": sha("7a") if loss else None,
+        "adapter": ADAPTER if loss else None,
         "steps": STEPS if loss else None,
         "final_loss": loss,
         "tokens_per_second": 5946.0 if loss else None,
@@ -91,7 +306,7 @@ def event(seq: int, person: str, role: str, action: str, sentence: str) -> Json:
         "action": action,
         "cause": seq - 1 if action.endswith(".done") else None,
         "subject_kind": "manifest",
-        "subject_digest": "sha512:" + "5e" * 64,
+        "subject_digest": sha("5e"),
         "params": {"request": 52},
         "sentence": sentence,
     }
@@ -119,23 +334,40 @@ class Curve(httpx.AsyncByteStream):
         yield json.dumps({"n": last + 1, "kind": "result", "result": {}}).encode() + b"\n"
 
 
-def answers(*, empty: bool) -> dict[str, Json]:
+STOPPED: Json = {
+    "digest": BASE,
+    "reason": REASON,
+    "message": "The model starter was stopped: base starter, which it uses, is revoked since"
+    f" 2026-02-01T00:00:00Z by news 4: {REASON}",
+    "remedy": "Use base starter@1.1.0 (e8e8e8e8e8e8) instead.",
+}
+
+
+def answers(*, empty: bool, trouble: bool) -> dict[str, Json]:
     """Give what each route answers."""
     served: list[Json] = [
-        {"id": "starter", "digest": "sha512:" + "1b" * 64, "label": LABEL},
-        {"id": "starter:authority", "digest": "sha512:" + "c4" * 64, "label": LABEL},
+        {"id": "starter", "digest": GGUF, "label": LABEL, "revoked": STOPPED if trouble else None},
+        {"id": "starter:authority", "digest": ADAPTER, "label": LABEL, "revoked": None},
+    ]
+    held: list[Json] = [
+        artefact("base", "starter", BASE, revoked=trouble),
+        artefact("adapter", "authority", ADAPTER, revoked=trouble, excepted=True),
     ]
     return {
-        "/v1/status": status(empty=empty),
-        "/v1/artefacts": {"artefacts": [] if empty else [{"label": LABEL}]},
+        "/v1/status": status(empty=empty, trouble=trouble),
+        "/v1/artefacts": {"artefacts": [] if empty else held},
+        **{f"/v1/bundles/{one['request']}": shown(one) for one in IMPORTS},
+        "/v1/exceptions": {"exceptions": [] if empty else [*EXCEPTIONS]},
+        **{
+            f"/v1/exceptions/{one['request']}": approved(one, "exception.grant", sha("6d"))
+            for one in EXCEPTIONS
+        },
+        "/v1/requests": {"requests": [] if empty else [*INVENTORIES]},
+        **{
+            f"/v1/requests/{one['request']}": approved(one, "request.grant", sha("3d")) for one in INVENTORIES
+        },
         "/v1/bundles": {
-            "imports": []
-            if empty
-            else [
-                bundle(52, "waiting", "1.1.0", None),
-                bundle(40, "admitted", "1.0.1", "bob"),
-                bundle(12, "rejected", "1.0.0", "bob"),
-            ],
+            "imports": [] if empty else [*IMPORTS],
             "generations": []
             if empty
             else [
@@ -185,8 +417,8 @@ class Recorded(httpx.AsyncBaseTransport):
     ``gone`` makes it unreachable; ``forgets`` makes it lose its sessions once; ``asked`` lists what it was asked.
     """
 
-    def __init__(self, *, empty: bool = False) -> None:
-        self.answers = answers(empty=empty)
+    def __init__(self, *, empty: bool = False, trouble: bool = False) -> None:
+        self.answers = answers(empty=empty, trouble=trouble)
         self.gone = False
         self.forgets = False
         self.asked: list[tuple[str, str]] = []

@@ -5,11 +5,17 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from textual.events import Paste
+
+from holdfast_tui.screens.dialogs import Decision
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from textual.app import App
     from textual.pilot import Pilot
+
+LONG = 30  # characters; each typed key takes the pilot some hundredths of a second
 
 
 def seen(app: App[None]) -> str:
@@ -44,7 +50,29 @@ async def until_told(pilot: Pilot[None], text: str, seconds: float = 60) -> None
 
 
 async def fill(pilot: Pilot[None], *answers: str) -> None:
-    """Type into a form's lines from the one that has the focus, Enter after each; what stands there is replaced."""
+    """Answer a form from the line that has the focus, Enter after each; what stands there is replaced.
+
+    What is long is pasted, as a person would.
+    """
     for answer in answers:
-        await pilot.press("ctrl+u", *answer, "enter")
+        focused = pilot.app.screen.focused
+        await pilot.press("ctrl+u")
+        if len(answer) > LONG and focused is not None:
+            focused.post_message(Paste(answer))
+            await pilot.pause()
+        else:
+            await pilot.press(*answer)
+        await pilot.press("enter")
     await pilot.pause()
+
+
+async def read_to_the_end(pilot: Pilot[None]) -> str:
+    """Press Enter until the dialog has decided; give all that was seen of it."""
+    pages = []
+    await until(pilot, lambda: isinstance(pilot.app.screen, Decision))
+    while isinstance(pilot.app.screen, Decision):
+        await pilot.pause()
+        pages.append(seen(pilot.app))
+        await pilot.press("enter")
+        await pilot.pause()
+    return "\n".join(pages)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast_tui.feed import MAX_POINTS, Feed
+from holdfast_tui.feed import MAX_POINTS, SAMPLES, Feed
 from holdfast_tui.widgets.chart import draw
 
 POINTS = st.lists(
@@ -81,3 +82,20 @@ def test_an_entry_of_another_shape_breaks_nothing(entry_: dict[str, int | str | 
     feed = Feed(1, "x")
     feed.take(entry_)
     assert isinstance(feed.line(), str)
+
+
+def test_an_import_says_how_many_bytes_how_fast() -> None:
+    now = [0.0]
+    feed = Feed(61, "import #61", clock=lambda: now[0])
+    for n, (seconds, done) in enumerate([(0, 0), (0.01, 500_000_000), (1, 600_000_000), (3, 900_000_000)], 1):
+        now[0] = seconds
+        feed.take({"n": n, "kind": "progress", "step": "copying", "done": done, "total": 4_000_000_000})
+    # What came in the first moment was read before anybody looked.
+    assert feed.line() == "import #61: copying · 900.0 MB of 4.0 GB · 22 % · 133.3 MB/s"
+    feed.take({"n": 5, "kind": "progress", "step": "checking", "done": 1, "total": 4_000_000_000})
+    assert feed.rate() is None
+    for n in range(6, 200):
+        now[0] = n
+        feed.take({"n": n, "kind": "progress", "step": "checking", "done": n * 10**6, "total": 10**9})
+    assert len(feed.samples) <= SAMPLES
+    assert feed.rate() == pytest.approx(10**6)

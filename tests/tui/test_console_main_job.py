@@ -11,7 +11,7 @@ from holdfast_tui.widgets.chart import LossChart
 from holdfast_tui.widgets.transcript import Transcript
 
 from .conftest import PASSPHRASE, STEPS
-from .seeing import fill, seen, until, until_seen, until_told
+from .seeing import fill, read_to_the_end, seen, until, until_seen, until_told
 
 if TYPE_CHECKING:
     from textual.pilot import Pilot
@@ -38,9 +38,11 @@ async def bring_in(pilot: Pilot[None], place: Place) -> None:
     await until_told(pilot, "waits for a second administrator", PATIENCE)
     await until_seen(pilot, "waiting")
     await pilot.press("a")
+    await read_to_the_end(pilot)
     await until_told(pilot, "Ask a second person.")
     await switch(pilot, "bob")
     await pilot.press("a")
+    assert "signed by    paul, petra" in await read_to_the_end(pilot)
     await until_told(pilot, "Generation 1 is active.")
     await until_seen(pilot, "PUBLIC")
     await until_seen(pilot, "gen 1")

@@ -69,3 +69,14 @@ def test_a_malformed_statement_is_refused(change):
         approvals.parse(until(hours=1).to_json() | change)
     with pytest.raises(UntrustedRequest):
         approvals.parse([])
+
+
+def test_two_names_with_one_key_are_one_person():
+    key = {"ed25519": "aa", "ml-dsa-87": "bb"}
+    alice = Person("alice", (Role.ADMINISTRATOR,), (1,), key, "a")
+    twin = Person("bob", (Role.ADMINISTRATOR,), (2,), {"ed25519": "cc", "ml-dsa-87": "bb"}, "b")
+    other = Person("bob", (Role.ADMINISTRATOR,), (1,), {"ed25519": "cc", "ml-dsa-87": "dd"}, "c")
+    approvals.judge(until(hours=1), EXPECTED, other, NOW, requester=alice)
+    with pytest.raises(NotPermitted) as caught:
+        approvals.judge(until(hours=1), EXPECTED, twin, NOW, requester=alice)
+    assert caught.value.key == "approval.same-key"

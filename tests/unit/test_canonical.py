@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from holdfast import canonical
@@ -41,6 +43,9 @@ def test_what_canonical_json_cannot_say_is_refused(value):
         (b"[Infinity]", "constant"),
         (b"[9007199254740992]", "integer"),
         (b"[" + b"9" * 5000 + b"]", "integer"),
+        (b"[1e400]", "number"),
+        (b'["\\ud800"]', "surrogate"),
+        (b'{"\\uDC00":1}', "surrogate"),
         (b"\xff", "encoding"),
         (b"[1", "syntax"),
         (b"", "syntax"),
@@ -63,7 +68,43 @@ def test_brackets_in_texts_do_not_count_as_depth():
     }
 
 
+def test_many_brackets_beside_each_other_are_not_deep_and_one_level_too_many_is():
+    assert canonical.decode(b"[" + b"[]," * 1000 + b"{}]", limit=10_000, what="it") == [[]] * 1000 + [{}]
+    deepest = b"[" * canonical.MAX_DEPTH + b"]" * canonical.MAX_DEPTH
+    canonical.decode(deepest, limit=1000, what="it")
+    with pytest.raises(UntrustedInput, match="deeper than 64"):
+        canonical.decode(b"[" * 900 + deepest, limit=2000, what="it")
+    with pytest.raises(UntrustedInput, match="deeper than 64"):
+        canonical.decode(b"[[]," + deepest + b"]", limit=2000, what="it")
+
+
+def test_a_flood_of_brackets_is_refused_at_the_first_too_many():
+    start = time.process_time()
+    with pytest.raises(UntrustedInput) as caught:
+        canonical.decode(b"[" * 15_000_000, limit=2**24, what="it")
+    assert caught.value.key == "json.depth"
+    assert "Holdfast" not in caught.value.remedy  # other programs write JSON too
+    assert time.process_time() - start < 2
+
+
 def test_the_limit_is_in_bytes_and_inclusive():
     assert canonical.decode('"\u20ac"'.encode(), limit=5, what="it") == "\u20ac"
     with pytest.raises(UntrustedInput):
         canonical.decode('"\u20ac"'.encode(), limit=4, what="it")
+
+
+def test_a_whole_surrogate_pair_is_one_character():
+    assert canonical.decode(b'["\\ud83d\\ude00", "\\\\ud800"]', limit=100, what="it") == [
+        "\U0001f600",
+        "\\ud800",
+    ]
+
+
+def test_a_wide_integer_is_a_float_where_that_is_asked_for_and_bounded():
+    assert canonical.decode(b"[1000000000000000019884624838656, 7]", limit=100, what="it", wide=True) == [
+        1e30,
+        7,
+    ]
+    with pytest.raises(UntrustedInput) as caught:
+        canonical.decode(b"9" * 41, limit=100, what="it", wide=True)
+    assert caught.value.key == "json.integer"

@@ -37,6 +37,16 @@ def test_loop_controls_and_namespaces_work():
     assert ChatTemplate(source, {}).render([TURNS[0], {"role": "user", "content": 'a"ä'}]) == '1"a\\"ä"1'
 
 
+def test_a_template_that_asks_for_the_time_uses_its_own_default():
+    source = "{{ strftime_now('%Y') if strftime_now is defined else 'some day' }}{% generation %}!{% endgeneration %}"
+    assert ChatTemplate(source, {}).render(TURNS) == "some day!"
+
+
+def test_a_long_conversation_is_within_the_limits():
+    turns = [{"role": role, "content": "word " * 200} for role in ("user", "assistant")] * 500
+    assert len(ChatTemplate(CHATML, {}).render(turns)) > 1_000_000
+
+
 def test_a_refusal_of_the_template_is_the_clients_matter():
     with pytest.raises(UntrustedRequest, match="odd role"):
         ChatTemplate(CHATML, {}).render([{"role": "tool", "content": ""}])
@@ -80,6 +90,10 @@ def test_nothing_outside_is_reachable(source):
         "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
         "{% for m in messages recursive %}{{ loop(messages) }}{% endfor %}",
         "{% for i in range(30) %}{{ 'a' * 1000000 }}{% endfor %}",
+        "{% set n = namespace(a='x') %}{% for i in range(60) %}{% set n.a %}{{ n.a }}{{ n.a }}{% endset %}{% endfor %}",
+        "{% set n = namespace(a=['x']) %}{% for i in range(60) %}{% set n.a = [n.a, n.a] %}{% endfor %}{{ n.a | tojson }}",
+        "{{ [1] | batch(10000000000, 'x') | list }}",
+        "{{ 'x' | indent(10000000000) }}",
     ],
 )
 def test_time_and_memory_are_bounded(source):

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 EVERYWHERE = ""
-BUNDLES, TRAINING, SERVING, AUDIT = "bundles", "training", "serving", "audit"
-SECTIONS = (BUNDLES, TRAINING, SERVING, AUDIT)
+BUNDLES, TRAINING, SERVING, AUDIT, REQUESTS = "bundles", "training", "serving", "audit", "requests"
+SECTIONS = (BUNDLES, TRAINING, SERVING, AUDIT, REQUESTS)
 _NAMES = {"question_mark": "?", "ctrl+p": "^p", "escape": "Esc", "enter": "Enter"}
 
 
@@ -60,13 +60,20 @@ REGISTRY: tuple[Action, ...] = (
     Action(SERVING, ("3", "f3"), "serving", "Go to Serving: models, and a chat with receipts.", shown=False),
     Action(AUDIT, ("4", "f4"), "audit", "Go to Audit: the log, proofs, verification.", shown=False),
     Action(
+        REQUESTS,
+        ("5", "f5"),
+        "requests",
+        "Go to Requests: exceptions to rules, and inventories that leave the site.",
+        shown=False,
+    ),
+    Action(
         "import", ("i",), "import", "Import a medium by its path, into quarantine.", BUNDLES, "bundle.import"
     ),
     Action(
         "admit",
         ("a",),
         "admit",
-        "Admit the selected import as the second administrator.",
+        "See what the selected import is, and admit it as the second administrator.",
         BUNDLES,
         "bundle.admit",
     ),
@@ -77,6 +84,22 @@ REGISTRY: tuple[Action, ...] = (
         "Reject the selected import; its quarantine is removed.",
         BUNDLES,
         "bundle.reject",
+    ),
+    Action(
+        "discard",
+        ("d",),
+        "discard",
+        "Give up an import that is not complete, or your own that waits; what was copied is removed.",
+        BUNDLES,
+        "bundle.discard",
+    ),
+    Action(
+        "receipt",
+        ("e",),
+        "receipt",
+        "Write the signed receipt of the selected import into a folder.",
+        BUNDLES,
+        "report.receipt",
     ),
     Action("rollback", ("b",), "roll back", "Go back to an earlier generation.", BUNDLES, "bundle.rollback"),
     Action("train", ("t",), "train", "Start a run by the path of its recipe.", TRAINING, "train.run"),
@@ -129,10 +152,50 @@ REGISTRY: tuple[Action, ...] = (
     Action("older", ("n",), "older", "Read the next page, of older events.", AUDIT, "audit.read"),
     Action("newer", ("b",), "newer", "Go back to the page of newer events.", AUDIT, "audit.read"),
     Action("verify", ("v",), "verify", "Verify the whole log as it lies on disk.", AUDIT, "audit.read"),
+    Action(
+        "ask",
+        ("e",),
+        "exception",
+        "Ask for a rule to be lifted for a time; another administrator grants it.",
+        REQUESTS,
+        "exception.asked",
+    ),
+    Action(
+        "inventory",
+        ("i",),
+        "inventory",
+        "Make an inventory of what is here for a publisher; another administrator lets it out.",
+        REQUESTS,
+        "request.make",
+    ),
+    Action(
+        "grant",
+        ("g",),
+        "grant",
+        "See the selected request, and grant it as the second administrator.",
+        REQUESTS,
+        "exception.grant",
+    ),
+    Action(
+        "refuse",
+        ("x",),
+        "refuse",
+        "Refuse the selected request, or take your own back.",
+        REQUESTS,
+        "exception.refused",
+    ),
+    Action(
+        "fetch",
+        ("f",),
+        "fetch",
+        "Write the selected inventory to a file, once it was let out.",
+        REQUESTS,
+        "request.fetched",
+    ),
     Action("person", ("w",), "who", "Switch to another person at this terminal."),
-    Action("refresh", ("r",), "refresh", "Read everything on this screen again."),
-    Action("palette", ("ctrl+p",), "palette", "Find an action by its name."),
     Action("quit", ("q",), "quit", "Leave the console. Jobs and serving go on."),
+    Action("refresh", ("r",), "refresh", "Read everything on this screen again.", shown=False),
+    Action("palette", ("ctrl+p",), "palette", "Find an action by its name.", shown=False),
 )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import textwrap
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -28,6 +29,7 @@ from holdfast_tui.reading import number, record, records, texts
 from holdfast_tui.screens.audit import AuditSection
 from holdfast_tui.screens.bundles import BundlesSection
 from holdfast_tui.screens.dialogs import Field, Form, Reading
+from holdfast_tui.screens.requests import RequestsSection
 from holdfast_tui.screens.section import Section
 from holdfast_tui.screens.serving import ServingSection
 from holdfast_tui.screens.training import TrainingSection
@@ -48,6 +50,11 @@ if TYPE_CHECKING:
 
 WATCH_SECONDS = 1.0  # between two looks at the daemon; a look is one small answer from memory
 SIGN_SECONDS = 0.1  # after which work has a sign; shorter work would only flicker
+MAX_NOTICE = 300  # characters of a refusal's sentence; a longer one would hide the screen
+EXCEPTABLE = {  # refusals that an exception lifts: its kind, and the field that names its subject
+    "trust.expired": ("expired", "medium"),
+    "artefact.revoked": ("revoked", "revoked"),
+}
 PLAIN_TERMINALS = ("linux", "vt", "dumb", "ansi", "cons")  # beginnings of TERM whose fonts have no braille
 
 
@@ -69,6 +76,7 @@ class HoldfastApp(App[None]):
         actions.TRAINING: TrainingSection,  # type: ignore[dict-item]  # as above
         actions.SERVING: ServingSection,  # type: ignore[dict-item]  # as above
         actions.AUDIT: AuditSection,  # type: ignore[dict-item]  # as above
+        actions.REQUESTS: RequestsSection,  # type: ignore[dict-item]  # as above
     }
     DEFAULT_MODE = actions.BUNDLES
     BINDINGS: ClassVar[list[BindingType]] = actions.bindings(actions.EVERYWHERE)
@@ -88,12 +96,13 @@ class HoldfastApp(App[None]):
             self.theme = "ansi-dark"
         self.link = Link(home, pair, transport)
         self.status: dict[str, Json] | None = None
-        self.labels: list[Json] = []
+        self.artefacts: dict[str, dict[str, Json]] = {}
         self.why = CONNECTING
         self.feeds: dict[int, Feed] = {}
         self.chat_key: tuple[str, str] | None = (
             None  # public part and secret of the console's application key
         )
+        self.exceptable = ("", "")  # kind and subject of the exception that would lift the last refusal
         self._keys = keys
         self._signs: list[str] = []
         self._jobs: dict[int, Feed] = {}
@@ -116,12 +125,12 @@ class HoldfastApp(App[None]):
         while True:
             try:
                 status = await self.link.status()
-                labels = None
+                artefacts = None
                 if record(status.get("log")).get("size") != size:
                     size = record(status.get("log")).get("size")
                     found = await self.link.call("GET", "/v1/artefacts")
-                    labels = [one.get("label") for one in records(found.get("artefacts"))]
-                self.post_message(StatusArrived(status, labels))
+                    artefacts = records(found.get("artefacts"))
+                self.post_message(StatusArrived(status, artefacts))
             except HoldfastError as error:
                 size = -1
                 self.post_message(StatusArrived(None, why=error))
@@ -140,8 +149,8 @@ class HoldfastApp(App[None]):
     def _status_arrived(self, message: StatusArrived) -> None:
         back = self.status is None
         self.status = message.status
-        if message.labels is not None:
-            self.labels = message.labels
+        if message.artefacts is not None:
+            self.artefacts = {str(one.get("digest")): one for one in message.artefacts}
         if message.why is not None:
             self.why = GONE if isinstance(message.why, DaemonUnreachable) else str(message.why)
         self.section.show_state()
@@ -149,7 +158,7 @@ class HoldfastApp(App[None]):
             self._seen = ()
             return
         status = message.status
-        seen = (record(status["log"]).get("size"), status.get("jobs"), status.get("serving"))
+        seen = tuple(status.get(name) for name in ("log", "jobs", "serving", "exceptions", "revoked"))
         if back or seen != self._seen:
             self._seen = seen
             self.section.reload()
@@ -209,10 +218,13 @@ class HoldfastApp(App[None]):
 
     @on(Failed)
     def _failed(self, message: Failed) -> None:
-        error = message.error
-        self.notify(
-            f"{error.message}\n{error.remedy}", title="Refused", severity="error", timeout=12, markup=False
-        )
+        error, remedy = message.error, message.error.remedy
+        if error.key in EXCEPTABLE:
+            kind, name = EXCEPTABLE[error.key]
+            self.exceptable = kind, str(error.fields.get(name) or "")
+            remedy = f"{remedy.partition(';')[0].rstrip('.')}, or press 5 and e to ask for an exception."
+        sentence = textwrap.shorten(error.message, MAX_NOTICE, placeholder=" …")
+        self.notify(f"{sentence}\n{remedy}", title="Refused", severity="error", timeout=12, markup=False)
 
     @on(Told)
     def _told(self, message: Told) -> None:

@@ -5,17 +5,23 @@ Invariants: entries are taken once and in order, whatever connection brought the
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from holdfast import errors
-from holdfast_tui.reading import number, record, seconds_told, told
+from holdfast_tui.reading import bytes_told, number, record, seconds_told, told
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from holdfast.canonical import Json
     from holdfast.errors import HoldfastError
 
 MAX_POINTS = 20_000  # of one loss curve; at more, every second one is dropped, which no terminal can show
+BYTES = ("verifying", "copying", "checking", "hashing")  # steps that are counted in bytes
+SPACING = 0.5  # seconds between two samples of a rate; a stream that is caught up on arrives at once
+SAMPLES = 10  # of a rate: the speed of the last few seconds, not of the whole
 
 
 @dataclass
@@ -35,6 +41,8 @@ class Feed:
         result: What it ended with.
         error: Why it failed.
         note: The last note.
+        clock: Seconds that only grow.
+        samples: When how many units of this step were done.
     """
 
     job: int
@@ -49,6 +57,8 @@ class Feed:
     result: dict[str, Json] | None = None
     error: HoldfastError | None = None
     note: str = ""
+    clock: Callable[[], float] = time.monotonic
+    samples: list[tuple[float, int]] = field(default_factory=list)
 
     @property
     def ended(self) -> bool:
@@ -67,8 +77,7 @@ class Feed:
         self.last = at
         kind = entry.get("kind")
         if kind == "progress":
-            self.step = str(entry.get("step"))
-            self.done, self.total = number(entry.get("done")), number(entry.get("total"))
+            self._advance(str(entry.get("step")), number(entry.get("done")), number(entry.get("total")))
         elif kind == "metric":
             self._metric(entry)
         elif kind == "note":
@@ -77,6 +86,27 @@ class Feed:
             self.result = record(entry.get("result"))
         elif kind == "error":
             self.error = errors.from_dict(record(entry.get("error")))
+
+    def _advance(self, step: str, done: int, total: int) -> None:
+        if step != self.step or done < self.done:
+            self.samples.clear()
+        self.step, self.done, self.total = step, done, total
+        now = self.clock()
+        if not self.samples or now - self.samples[-1][0] >= SPACING:
+            self.samples = [*self.samples[1 - SAMPLES :], (now, done)]
+        elif len(self.samples) == 1:
+            self.samples[0] = self.samples[0][0], done
+
+    def rate(self) -> float | None:
+        """Tell how fast the step goes.
+
+        Returns:
+            Units per second over the last few seconds; None if it is not known yet.
+        """
+        (begun, before), now = (self.samples or [(0.0, 0)])[0], self.clock()
+        if not self.samples or now - begun < 2 * SPACING or self.done <= before:
+            return None
+        return (self.done - before) / (now - begun)
 
     def _metric(self, entry: dict[str, Json]) -> None:
         loss, step = entry.get("loss"), number(entry.get("step"))
@@ -95,14 +125,28 @@ class Feed:
         Returns:
             For people.
         """
+        return f"{self.title}: {self.progress()}"
+
+    def progress(self) -> str:
+        """Describe how far it is, without its title.
+
+        Returns:
+            For people.
+        """
         if self.error is not None:
-            return f"{self.title}: {self.error.message}"
+            return self.error.message
         if self.result is not None:
-            return f"{self.title}: done"
+            return "done"
         parts = [self.step or "starting"]
+        counted = self.step in BYTES and self.total > 1
+        if counted:
+            parts.append(f"{bytes_told(self.done)} of {bytes_told(self.total)}")
         if self.total > 1:
             parts.append(f"{100 * self.done // self.total} %")
+        rate = self.rate() if counted else None
+        if rate is not None:
+            parts.append(f"{bytes_told(round(rate))}/s")
         if "eta_s" in self.figures:
             parts.append(f"{told(self.figures.get('tokens_per_second'))} tokens/s")
             parts.append(f"{seconds_told(self.figures['eta_s'])} left")
-        return f"{self.title}: {' · '.join(parts)}"
+        return " · ".join(parts)

@@ -17,19 +17,19 @@ class StatusArrived(Message):
 
     Args:
         status: Its status; None while it is gone.
-        labels: Labels of all artefacts, if they were read anew.
+        artefacts: All artefacts, if they were read anew.
         why: Why there is no status.
     """
 
     def __init__(
         self,
         status: dict[str, Json] | None,
-        labels: list[Json] | None = None,
+        artefacts: list[dict[str, Json]] | None = None,
         why: HoldfastError | None = None,
     ) -> None:
         super().__init__()
         self.status = status
-        self.labels = labels
+        self.artefacts = artefacts
         self.why = why
 
 

@@ -5,16 +5,19 @@ Invariant: nothing here raises on an answer of another shape; what is missing is
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING
 
 from holdfast.governance.labels import LEVELS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from holdfast.canonical import Json
 
 NOTHING = "-"
+DIALOG, LABELS = 72, 13  # columns of a dialog's text, and of the names in it
+MAX_RANGES = 12  # of a list of numbers on a line
 SHOWN_DIGITS = 8  # hexadecimal digits of a digest that fit a table
 
 
@@ -64,6 +67,49 @@ def number(value: Json) -> int:
         It, or 0.
     """
     return value if isinstance(value, int) else 0
+
+
+def numbers(value: Json) -> list[int]:
+    """Take a list of whole numbers.
+
+    Args:
+        value: Any value.
+
+    Returns:
+        Its whole numbers, in order.
+    """
+    return sorted(one for one in value if isinstance(one, int)) if isinstance(value, list) else []
+
+
+def ranges(found: Sequence[int]) -> str:
+    """Write whole numbers, neighbours together.
+
+    Args:
+        found: Numbers in order.
+
+    Returns:
+        For example ``1-3, 5``, or a dash; at most ``MAX_RANGES`` parts.
+    """
+    runs: list[list[int]] = []
+    for one in found:
+        if runs and one <= runs[-1][1] + 1:
+            runs[-1][1] = one
+        else:
+            runs.append([one, one])
+    shown = [f"{first}-{last}" if last > first else str(first) for first, last in runs[:MAX_RANGES]]
+    return ", ".join(shown + ["..."] * (len(runs) > MAX_RANGES)) or NOTHING
+
+
+def minute(value: Json) -> str:
+    """Write a moment to the minute.
+
+    Args:
+        value: RFC 3339 in UTC.
+
+    Returns:
+        For example ``2026-03-01 12:00``, or a dash.
+    """
+    return told(value)[:16].replace("T", " ")
 
 
 def figure(value: Json, digits: int) -> str:
@@ -137,6 +183,26 @@ def seconds_told(value: Json) -> str:
     return f"{minutes} min {seconds:02d} s" if minutes else f"{seconds} s"
 
 
+def row(label: str, value: str, under: int = LABELS) -> str:
+    """Write a name and what stands under it, as lines that fit a dialog.
+
+    Args:
+        label: One or two words.
+        value: Any text.
+        under: Columns that it is indented by.
+
+    Returns:
+        Lines; all but the first are indented under the value.
+    """
+    return textwrap.fill(
+        value,
+        DIALOG,
+        initial_indent=f"{label:{under}}",
+        subsequent_indent=" " * under,
+        break_on_hyphens=False,
+    )
+
+
 def verdict(gate: Json) -> str:
     """Write a gate's decision.
 
@@ -147,6 +213,27 @@ def verdict(gate: Json) -> str:
         ``go``, ``no-go`` or a dash.
     """
     return ("go" if gate["go"] else "no-go") if isinstance(gate, dict) and "go" in gate else NOTHING
+
+
+def revocation(artefact: dict[str, Json] | None) -> tuple[str, str]:
+    """Say whether an artefact may still be used.
+
+    Args:
+        artefact: Its record as the daemon lists it, or None.
+
+    Returns:
+        A word for a table and a sentence; both empty if it is not revoked.
+    """
+    found = record((artefact or {}).get("revoked"))
+    if not found:
+        return "", ""
+    excepted = found.get("excepted") is True
+    about = f"{told(found.get('kind'))} {told(found.get('name'))} ({brief(found.get('digest'))})"
+    lifted = " An exception lets it be used for a time." if excepted else ""
+    return (
+        "EXCEPTED" if excepted else "REVOKED",
+        f"REVOKED: {about}: {told(found.get('reason'))} {told(found.get('advice'))}{lifted}",
+    )
 
 
 def banner(labels: Iterable[Json]) -> tuple[str, str]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 MAX_BODY = 4 * 2**20  # bytes of one JSON request; uploads have their own route and bound
 MAX_UPLOAD = 64 * 2**30  # bytes of one uploaded file; a training set of a whole administration fits
@@ -12,6 +12,7 @@ AUTH_SCHEME = "Holdfast"
 
 Text = Annotated[str, Field(min_length=1, max_length=4096)]
 Short = Annotated[str, Field(min_length=1, max_length=256)]
+Reason = Annotated[str, Field(min_length=1, max_length=1000)]
 Paths = Annotated[dict[Short, Short], Field(max_length=1000)]
 
 
@@ -48,16 +49,63 @@ class ApprovalRequest(Message):
     signatures: list[dict[str, str]] = Field(max_length=8)
 
 
-class RejectRequest(Message):
-    """A second person's refusal."""
+class AdmitRequest(ApprovalRequest):
+    """A second person's admission, signed."""
 
-    reason: Text
+    reason: Reason | None = None
+
+
+class RejectRequest(ApprovalRequest):
+    """A second person's refusal, signed."""
+
+    reason: Reason
+
+
+class DiscardRequest(Message):
+    """Give up an import: its number, or its manifest's digest."""
+
+    named: Short
+
+
+class CollectRequest(Message):
+    """Remove old generations, and artefacts that nothing needs."""
+
+    keep: Annotated[int, Field(ge=1, le=1000)] = 3
+    dry_run: bool = False
 
 
 class RollbackRequest(Message):
     """Go back to an earlier generation; the one before if none is named."""
 
     generation: Annotated[int, Field(ge=1)] | None = None
+
+
+class RefuseRequest(Message):
+    """A refusal of an exception or an inventory."""
+
+    reason: Reason
+
+
+class ExceptionRequest(Message):
+    """Ask for an exception: until a time, or for some days."""
+
+    kind: Literal["expired", "revoked", "floor"]
+    subject: Short
+    until: Short | None = None
+    days: Annotated[int, Field(ge=1, le=30)] | None = None
+    reason: Reason
+
+    @model_validator(mode="after")
+    def _one_end(self) -> Self:
+        if (self.until is None) == (self.days is None):
+            raise ValueError("give either until or days")
+        return self
+
+
+class InventoryRequest(Message):
+    """Make an inventory for a publisher: of the artefacts named, or of all that a publisher may build upon."""
+
+    artefacts: list[Short] = Field(default_factory=list, max_length=1000)
 
 
 class TrainRequest(Message):

@@ -40,10 +40,10 @@ from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PublicKey
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-MAX_EVENT = 65_536  # bytes of one event; payloads are kept out of the log
+MAX_EVENT = 2**18  # bytes of one event: the records of hundreds of files; payloads are kept out of the log
 MAX_SEGMENT = 64 * 2**20  # bytes of one segment file, read whole; the log rolls at a quarter of it
 MAX_NOTE = 65_536  # bytes of a checkpoint; 16 witnesses' ML-DSA-44 lines fit
-MAX_PROOF = 262_144  # bytes of a receipt: an event in base64, 64 hashes and a checkpoint
+MAX_PROOF = 2**19  # bytes of a receipt: an event in base64, 64 hashes and a checkpoint
 MAX_NAME = 255  # bytes of a log's or key's name; ML-DSA-44 signs it behind a length byte
 MAX_KEYS = 16  # verifier keys of one log
 LINES = 3  # of a checkpoint: origin, size, root; no extension lines
@@ -57,8 +57,9 @@ PROOF_MAGIC = "c2sp.org/tlog-proof@v1"
 HEAD = struct.Struct(">IQ32sI")  # length, events synced before, leaf hash, CRC-32 of what precedes
 # Acts, and how each ends: with exactly one outcome, whose cause is the act's sequence number.
 ACT = re.compile(
-    rb"(bundle\.(?:import|admit|reject|rollback)|train\.(?:run|replay)|eval\.run|model\.convert|serve\.(?:start|stop)|"
-    rb"audit\.(?:rebuild|export)|report\.residency|answer)(?:\.(done|failed|cancelled|interrupted))?"
+    rb"(bundle\.(?:import|admit|reject|discard|rollback)|store\.(?:scrub|gc)|exception\.grant|request\.(?:make|grant)|"
+    rb"train\.(?:run|replay)|eval\.run|model\.convert|serve\.(?:start|stop)|audit\.(?:rebuild|export)|"
+    rb"report\.(?:residency|receipt)|answer)(?:\.(done|failed|cancelled|interrupted))?"
 )
 _TEXT = rb'"[^"\\\x00-\x1f]*(?:\\.[^"\\\x00-\x1f]*)*"'
 _LIST = rb"\[(?:%b(?:,%b)*)?\]" % (_TEXT, _TEXT)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -30,38 +30,55 @@ _COMMANDS: Mapping[str, tuple[str, str]] = {
     "doctor": ("service", "Try what this host can enforce and hold, and say what is missing."),
     "console": ("service", "Open the terminal console."),
     "keys": ("keys", "Make and show people's keys."),
-    "trust": ("trust", "Pin and show the root of trust."),
-    "media": ("media", "Build, inspect and verify media, without a daemon."),
+    "trust": ("trust", "Pin the root of trust; make roots, delegate, revoke, sign media in turn."),
+    "media": ("media", "Build, split, compare, inspect and verify media."),
     "bundle": ("bundle", "Import, admit, reject, list and roll back bundles."),
+    "store": ("store", "Hash the store again, and remove what nothing needs."),
+    "exception": ("exception", "Lift a rule for a time: two administrators, on the record."),
     "model": ("model", "List models, show where they come from, quantize them."),
     "train": ("train", "Customise a model: run, follow, cancel, resume, replay."),
     "eval": ("evaluate", "Evaluate models, and decide the gate of a run."),
     "serve": ("serve", "Serve models behind an OpenAI-compatible API."),
     "ask": ("serve", "Ask a served model, as an application would."),
     "audit": ("audit", "Read, query, prove and verify the audit log."),
-    "report": ("report", "Export residency reports, and verify them elsewhere."),
+    "report": ("report", "Export residency reports; verify them and import receipts elsewhere."),
 }
 
 
-class _Lazy(click.Group):
-    """Loads a command's module when the command is named."""
+class Lazy(click.Group):
+    """A group that loads a command's module when the command is named.
+
+    Args:
+        name: The group's own name.
+        commands_of: Each command's module in this package and its one line of help, by its name, in the order of the help.
+        **attributes: What else ``click.Group`` takes.
+    """
+
+    def __init__(
+        self, name: str | None = None, *, commands_of: Mapping[str, tuple[str, str]], **attributes: Any
+    ) -> None:
+        super().__init__(name, **attributes)
+        self._commands_of = commands_of
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        return list(_COMMANDS)
+        """Give the commands' names in the order of the help."""
+        return list(self._commands_of)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's
-        if cmd_name not in _COMMANDS:
+        """Load a command; None if there is none of that name."""
+        if cmd_name not in self._commands_of:
             return None
-        module = importlib.import_module(f"holdfast.cli.{_COMMANDS[cmd_name][0]}")
+        module = importlib.import_module(f"holdfast.cli.{self._commands_of[cmd_name][0]}")
         found: click.Command = getattr(module, cmd_name)
         return found
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's
+        """Write the commands' lines without loading their modules."""
         with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_, line) in _COMMANDS.items()])
+            formatter.write_dl([(name, line) for name, (_, line) in self._commands_of.items()])
 
 
-@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Lazy, commands_of=_COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--home", metavar="DIR", help="The home to use [HOLDFAST_HOME].")
 @click.option(
     "--as", "person", metavar="PERSON", envvar="HOLDFAST_PERSON", help="Who you are [HOLDFAST_PERSON]."

@@ -11,7 +11,7 @@ from holdfast.errors import NotFound, UsageRefused
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from holdfast.keys.person import KeyPair
+    from holdfast.keys.person import KeyPair, PublicKeys
 
 MAX_PASSPHRASE_FILE = 4096  # bytes; one line of text
 _SECRET, _PUBLIC = ".key", ".pub"
@@ -94,6 +94,52 @@ def passphrase_from(path: Path) -> str:
             remedy="Write the passphrase alone into it.",
         )
     return lines[0]
+
+
+def open_public(path: Path) -> PublicKeys:
+    """Read the public keys out of a ``.pub`` file, or out of a ``.key`` file, which carries them unsealed.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The public keys.
+
+    Raises:
+        NotFound: If it can't be read.
+        UntrustedInput: If it is malformed.
+    """
+    from holdfast.keys import envelope, person
+
+    data = read(path, envelope.MAX_ENVELOPE, "The key file")
+    return envelope.public_of(data) if path.suffix == _SECRET else person.parse_public(data)
+
+
+def open_handed(path: Path) -> PublicKeys:
+    """Read the ``.pub`` file that somebody handed out.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The public keys.
+
+    Raises:
+        NotFound: If it can't be read.
+        UsageRefused: If it is a key file, which never leaves its holder.
+        UntrustedInput: If it is malformed.
+    """
+    from holdfast.keys import envelope, person
+
+    data = read(path, envelope.MAX_ENVELOPE, "The public key")
+    if path.suffix == _SECRET or envelope.is_envelope(data):
+        raise UsageRefused(
+            "keys.secret-given",
+            f"{path} is a key file, and public keys are needed.",
+            remedy="Give the .pub file that `holdfast keys new` wrote beside it; a .key file stays with its holder.",
+            file=str(path),
+        )
+    return person.parse_public(data)
 
 
 def open_pair(path: Path, passphrase_file: Path | None) -> KeyPair:

@@ -26,12 +26,19 @@ def _rows(listed: Json) -> list[tuple[object, ...]]:
             one["version"],
             one["short"],
             size(int(str(one["size"]))),
-            "active" if one["active"] else "not active",
+            _standing(one),
             _label(one["label"]),
         )
         for one in (listed if isinstance(listed, list) else [])
         if isinstance(one, dict)
     ]
+
+
+def _standing(one: dict[str, Json]) -> str:
+    revoked = one["revoked"]
+    if isinstance(revoked, dict):
+        return "revoked, excepted" if revoked["excepted"] else "REVOKED"
+    return "active" if one["active"] else "not active"
 
 
 def _label(value: Json) -> str:
@@ -81,6 +88,7 @@ def show(ctx: click.Context, name: str, *, as_json: bool) -> None:
             *table(_HEAD, _rows([found])),
             f"digest {found['digest']}",
             f"recorded by event {found['made_by']}",
+            *_revocation(found["revoked"]),
             *(
                 f"  {file['path']}  {size(int(str(file['size'])))}  {str(file['digest'])[:28]}…"
                 for file in (files if isinstance(files, list) else [])
@@ -89,6 +97,16 @@ def show(ctx: click.Context, name: str, *, as_json: bool) -> None:
         ]
 
     emit(found, as_json, lines)
+
+
+def _revocation(revoked: Json) -> list[str]:
+    if not isinstance(revoked, dict):
+        return []
+    about = f"{revoked['kind']} {revoked['name']} ({str(revoked['digest'])[:20]})"
+    return [
+        f"revoked since {revoked['since']} by {revoked['bundle']}: {about}: {revoked['reason']}",
+        f"  {revoked['advice']}",
+    ]
 
 
 @model.command()

@@ -54,9 +54,23 @@ def show_error(error: HoldfastError) -> None:
     if "--json" in sys.argv:
         click.echo(json.dumps({"error": error.to_dict()}, ensure_ascii=False), err=True)
         return
-    click.echo(click.style("Refused: ", fg="red", bold=True) + error.message, err=True)
+    click.echo(click.style("Refused: ", fg="red", bold=True) + plain(error.message), err=True)
     if error.remedy:
-        click.echo(WRAPPED + error.remedy, err=True)
+        click.echo(WRAPPED + plain(error.remedy), err=True)
+
+
+def plain(text: str) -> str:
+    """Write out what a terminal would obey: errors repeat what is in files that nobody has vouched for.
+
+    Args:
+        text: Any text.
+
+    Returns:
+        It, with every character that can't be printed escaped; lines stay lines.
+    """
+    return "".join(
+        one if one.isprintable() or one == "\n" else one.encode("unicode_escape").decode() for one in text
+    )
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
@@ -136,10 +150,10 @@ class Progress:
                 parts.append(f"{_float(entry['eta_s']):.0f} s left")
             self("  ".join(parts), int(_float(step)), int(_float(steps)))
         elif kind == "progress":
-            self(str(entry["step"]), int(_float(entry["done"])), int(_float(entry["total"])))
+            self(plain(str(entry["step"])), int(_float(entry["done"])), int(_float(entry["total"])))
         elif kind == "note":
             self.end()
-            click.echo(str(entry["text"]), err=True)
+            click.echo(plain(str(entry["text"])), err=True)
 
     def end(self) -> None:
         """Leave the line."""

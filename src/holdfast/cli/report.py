@@ -12,6 +12,7 @@ from holdfast.cli.output import emit, json_option
 from holdfast.errors import UsageRefused, VerificationFailed
 from holdfast.keys import person
 from holdfast.report import folder
+from holdfast.report.sign import RESIDENCY
 from holdfast.report.verify import verify as verify_report
 
 if TYPE_CHECKING:
@@ -21,25 +22,21 @@ if TYPE_CHECKING:
     from holdfast.report.verify import Verdict
 
 
-@click.group()
-def report() -> None:
-    """Make and verify residency reports."""
+def export(ctx: click.Context, route: str, out: Path, *, as_json: bool) -> None:
+    """Have the daemon make a signed document, and write its folder.
 
-
-@report.command()
-@click.option(
-    "--out", type=click.Path(path_type=Path), required=True, help="The folder to write; must not exist yet."
-)
-@json_option
-@click.pass_context
-def residency(ctx: click.Context, out: Path, *, as_json: bool) -> None:
-    """Export the residency report: PDF, JSON, signature, and what is needed to verify them elsewhere."""
+    Args:
+        ctx: The command's context.
+        route: What makes it.
+        out: The folder to write; must not exist yet.
+        as_json: Whether the result is printed as JSON.
+    """
 
     async def work() -> dict[str, Json]:
         from holdfast.client import operations
 
         async with connect.session(ctx) as client:
-            job = int(str((await client.call("POST", "/v1/reports/residency"))["job"]))
+            job = int(str((await client.call("POST", route))["job"]))
             result = await connect.finish(client, job)
             await operations.save_report(client, job, out)
             return {"out": str(out), **result}
@@ -56,6 +53,22 @@ def residency(ctx: click.Context, out: Path, *, as_json: bool) -> None:
     )
 
 
+@click.group()
+def report() -> None:
+    """Make residency reports; verify them and import receipts."""
+
+
+@report.command()
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, help="The folder to write; must not exist yet."
+)
+@json_option
+@click.pass_context
+def residency(ctx: click.Context, out: Path, *, as_json: bool) -> None:
+    """Export the residency report: PDF, JSON, signature, and what is needed to verify them elsewhere."""
+    export(ctx, "/v1/reports/residency", out, as_json=as_json)
+
+
 @report.command()
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--fingerprint", help="The appliance's fingerprint, as the site told it to you by another way.")
@@ -66,7 +79,7 @@ def residency(ctx: click.Context, out: Path, *, as_json: bool) -> None:
 )
 @json_option
 def verify(path: Path, fingerprint: str | None, key: Path | None, *, as_json: bool) -> None:
-    """Verify the report in the folder PATH, offline."""
+    """Verify the report or receipt in the folder PATH, offline."""
     if fingerprint is not None and key is not None:
         raise UsageRefused("report.key", "A fingerprint and a key were given.", remedy="Give one of the two.")
     if key is not None:
@@ -78,7 +91,7 @@ def verify(path: Path, fingerprint: str | None, key: Path | None, *, as_json: bo
         raise VerificationFailed(
             "report.verify",
             f"The report in {path} does not verify: "
-            + "; ".join(f"{problem.file}: {problem.text}" for problem in verdict.problems)
+            + "; ".join(f"{problem.file}: {problem.text.rstrip('.')}" for problem in verdict.problems)
             + ".",
             remedy="Do not rely on it; ask the site for the report again.",
             files=sorted({problem.file for problem in verdict.problems}),
@@ -89,9 +102,10 @@ def _explain(verdict: Verdict) -> Iterator[str]:
     for problem in verdict.problems:
         yield f"PROBLEM: {problem.file}: {problem.text}"
     if verdict.ok:
-        yield f"verified: residency report of {verdict.site}, made {verdict.made}, {verdict.banner}"
+        yield f"verified: {verdict.form} of {verdict.site}, made {verdict.made}, {verdict.banner}"
         yield f"log: {verdict.origin} size {verdict.size} root {verdict.root}"
-        yield f"known gaps: {len(verdict.gaps)}"
+        if verdict.form == RESIDENCY.title:
+            yield f"known gaps: {len(verdict.gaps)}"
     else:
         yield "NOT VERIFIED"
     yield verdict.standing

@@ -110,7 +110,14 @@ def status(ctx: click.Context, *, as_json: bool) -> None:
 
 
 def _models(listed: Json) -> list[str]:
-    return [f"  {one['id']}" for one in (listed if isinstance(listed, list) else []) if isinstance(one, dict)]
+    found = []
+    for one in listed if isinstance(listed, list) else []:
+        if isinstance(one, dict):
+            revoked = one.get("revoked")
+            found.append(f"  {one['id']}{'  STOPPED' if revoked else ''}")
+            if isinstance(revoked, dict):
+                found += [f"    {revoked['message']}", f"    {revoked['remedy']}"]
+    return found
 
 
 @serve.group()

@@ -292,6 +292,15 @@ def status(ctx: click.Context, *, as_json: bool) -> None:
                     or "none"
                 )
             )
+        lifted, revoked = found["exceptions"], found["revoked"]
+        if isinstance(lifted, dict) and (lifted["open"] or lifted["in_force"]):
+            told.append(f"exceptions  {lifted['open']} open, {lifted['in_force']} in force")
+        if isinstance(revoked, dict) and revoked["artefacts"]:
+            stopped = revoked["withdrawn"]
+            names = (
+                f"; stopped: {', '.join(map(str, stopped))}" if isinstance(stopped, list) and stopped else ""
+            )
+            told.append(f"revoked     {revoked['artefacts']} artefacts{names}")
         if isinstance(waiting, list) and waiting:
             told.append(f"waiting     {', '.join(map(str, waiting))} for a second administrator")
         told.append(f"appliance   {found['appliance']}")

@@ -6,11 +6,12 @@ session; long work returns its job's number at once. Files are opened here, in t
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from holdfast.errors import NotPermitted, UntrustedRecipe
-from holdfast.governance import approvals
+from holdfast.errors import Conflict, UntrustedRecipe, VerificationFailed
+from holdfast.governance import approvals, exceptions, inventories
 from holdfast.keys import person as keys
 
 if TYPE_CHECKING:
@@ -37,38 +38,124 @@ async def start_import(client: Client, medium: Path) -> int:
     return _job(await client.call("POST", "/v1/bundles/import", {"path": path}))
 
 
-async def admit(client: Client, pair: KeyPair, request: int) -> dict[str, Json]:
+async def admit(client: Client, pair: KeyPair, request: int, reason: str | None = None) -> dict[str, Json]:
     """Admit a waiting import as the second administrator.
 
     Args:
         client: The second administrator's session.
         pair: Their key pair; it signs what the daemon says the request is.
         request: The request's number.
+        reason: Why, for the record, if there is something to say.
 
     Returns:
         The outcome, with the new generation.
 
     Raises:
-        NotPermitted: If there is nothing to be signed.
+        Conflict: If there is nothing to be signed.
     """
-    shown = await client.call("GET", f"/v1/bundles/{request}")
-    wanted = shown.get("approval")
+    signed = await _seconded(client, pair, f"/v1/bundles/{request}", "bundle.admit", request)
+    return await client.call("POST", f"/v1/bundles/{request}/admit", {**signed, "reason": reason})
+
+
+async def reject(client: Client, pair: KeyPair, request: int, reason: str) -> dict[str, Json]:
+    """Reject a waiting import as the second administrator.
+
+    Args:
+        client: The second administrator's session.
+        pair: Their key pair; it signs what the daemon says the request is.
+        request: The request's number.
+        reason: Why, for the record.
+
+    Returns:
+        The outcome.
+
+    Raises:
+        Conflict: If there is nothing to be signed.
+    """
+    signed = await _seconded(
+        client, pair, f"/v1/bundles/{request}", "bundle.reject", request, offered="rejection"
+    )
+    return await client.call("POST", f"/v1/bundles/{request}/reject", {**signed, "reason": reason})
+
+
+async def grant_exception(client: Client, pair: KeyPair, request: int) -> dict[str, Json]:
+    """Grant an exception as the second administrator.
+
+    Args:
+        client: The second administrator's session.
+        pair: Their key pair; it signs what the daemon says the request is.
+        request: The exception's number.
+
+    Returns:
+        The exception, granted.
+    """
+    route = f"/v1/exceptions/{request}"
+    return await client.call(
+        "POST", f"{route}/grant", await _seconded(client, pair, route, exceptions.GRANT, request)
+    )
+
+
+async def let_out(client: Client, pair: KeyPair, request: int) -> dict[str, Json]:
+    """Let an inventory out as the second administrator.
+
+    Args:
+        client: The second administrator's session.
+        pair: Their key pair; it signs what the daemon says the request is.
+        request: The inventory's number.
+
+    Returns:
+        The inventory, granted.
+    """
+    route = f"/v1/requests/{request}"
+    return await client.call(
+        "POST", f"{route}/grant", await _seconded(client, pair, route, inventories.GRANT, request)
+    )
+
+
+async def _seconded(
+    client: Client, pair: KeyPair, route: str, action: str, request: int, *, offered: str = "approval"
+) -> dict[str, Json]:
+    """Fetch what a second person has to sign, and sign it."""
+    shown = await client.call("GET", route)
+    standing = f"Request {request} is {shown.get('standing', shown.get('state'))}"
+    return sign_statement(pair, shown.get(offered), standing, action, request)
+
+
+def sign_statement(pair: KeyPair, wanted: Json, standing: str, action: str, request: int) -> dict[str, Json]:
+    """Sign what the daemon says a second person has to sign, if it is what they meant to decide.
+
+    Args:
+        pair: The second person's key pair.
+        wanted: The statement, its expiry empty; anything else if there is none.
+        standing: How the request stands, for the refusal: ``Request 7 is admitted``.
+        action: The act that the person means.
+        request: The request that they named.
+
+    Returns:
+        ``statement`` and ``signatures``, as the daemon takes them.
+
+    Raises:
+        Conflict: If there is nothing to be signed.
+        VerificationFailed: If the daemon gave another act or another request to be signed.
+    """
     if not isinstance(wanted, dict):
-        raise NotPermitted(
+        raise Conflict(
             "bundle.not-waiting",
-            f"Request {request} is {shown.get('state')}, not waiting to be admitted.",
-            remedy="See `holdfast bundle list`.",
+            f"{standing}, not waiting to be decided.",
+            remedy="List what waits, and look at it again.",
         )
     expires = (datetime.now(UTC) + timedelta(hours=APPROVAL_HOURS)).isoformat(timespec="seconds")
     statement = approvals.parse({**wanted, "expires": expires})
-    return await client.call(
-        "POST",
-        f"/v1/bundles/{request}/admit",
-        {
-            "statement": statement.to_json(),
-            "signatures": list(keys.sign(pair, approvals.DOMAIN, statement.payload())),
-        },
-    )
+    if (statement.action, statement.request) != (action, request):
+        raise VerificationFailed(
+            "approval.other",
+            f"To {action} {request}, the daemon wants {statement.action} {statement.request} signed.",
+            remedy="Sign nothing at this home before its daemon was examined.",
+        )
+    return {
+        "statement": statement.to_json(),
+        "signatures": list(keys.sign(pair, approvals.DOMAIN, statement.payload())),
+    }
 
 
 async def start_training(client: Client, recipe: Path, model: str) -> int:
@@ -127,22 +214,28 @@ def data_files(path: Path) -> list[str]:
 
 
 async def save_report(client: Client, job: int, folder: Path) -> list[str]:
-    """Fetch an exported residency report.
+    """Fetch a residency report or an import's receipt.
 
     Args:
-        client: An auditor's session.
+        client: A session of somebody who may make such a report.
         job: The report's job, done.
         folder: Where to write it; must be empty or not exist.
 
     Returns:
         The names of the files written.
     """
-    from holdfast.report.folder import write
-
     listed = (await client.call("GET", f"/v1/reports/{job}")).get("files")
     names = [str(name) for name in listed] if isinstance(listed, list) else []
-    write(folder, {name: await client.download(f"/v1/reports/{job}/{name}") for name in names})
+    files = {name: await client.download(f"/v1/reports/{job}/{name}") for name in names}
+    await asyncio.to_thread(_write, folder, files)
     return names
+
+
+def _write(folder: Path, files: dict[str, bytes]) -> None:
+    """Write a report's folder; in a thread, as a console must not wait for a disk."""
+    from holdfast.report.folder import write
+
+    write(folder, files)
 
 
 def _job(answer: dict[str, Json]) -> int:

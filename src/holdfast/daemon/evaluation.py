@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from holdfast import canonical
 from holdfast.artefact import Kind
 from holdfast.audit.event import Subject
-from holdfast.daemon import intake, models, training, workbench
+from holdfast.daemon import admissible, intake, models, training, workbench
 from holdfast.daemon.recorder import Cancelled
 from holdfast.errors import WorkerFailed
 from holdfast.evaluation import gate
@@ -50,7 +50,8 @@ async def decide(services: Services, session: Session, name: str, request: GateR
     inputs = training.inputs_of(services, params)
     recipe = training.read(services, inputs.recipe)
     adapter = services.state.artefacts[str(result["adapter"])]
-    training.require_active(services, adapter)
+    for found in (*inputs.all, adapter):
+        admissible.usable(services, found)
     suites = {
         suite: services.state.resolve(suite, Kind.SUITE)
         for suite in sorted({rule.suite for rule in recipe.gate})
@@ -122,7 +123,7 @@ async def evaluate(services: Services, session: Session, request: EvaluateReques
     actor = session.actor("eval.run")
     base, tokenizer = training.model_parts(services, request.model)
     suite = services.state.resolve(request.suite, Kind.SUITE)
-    training.require_active(services, suite)
+    admissible.usable(services, suite)
     adapter = models.find_adapter(services, request.adapter) if request.adapter else None
     on_gguf = request.engine == "gguf"
     gguf = models.find_gguf(services, base, request.quantization) if on_gguf else None
@@ -184,7 +185,9 @@ async def _evaluate(
     gguf: Artefact | None,
     lora: Artefact | None,
 ) -> dict[str, dict[str, Json]]:
+    job.uses = frozenset(found.digest for found in used)
     for found in used:
+        admissible.usable(services, found)
         await asyncio.to_thread(services.store.verify, found)
     seen: dict[str, Path] = {"model": workbench.link_view(services, job.folder / "model", *used[:2])}
     for name, part in (("adapter", adapter), ("gguf", gguf), ("lora", lora)):

@@ -111,6 +111,10 @@ async def adopt(
                 meta=meta or {},
             )
             artefact.parse(found.to_json())  # what the log is given must be readable from it for ever
+            if (
+                found.digest in services.state.damaged
+            ):  # made again: the damaged files must not stay in its place
+                services.store.discard(found)
             services.store.adopt(stage, found)
         finally:
             services.store.discard_stage(stage)

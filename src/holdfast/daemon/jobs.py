@@ -45,6 +45,7 @@ class Job:
         self.entries: list[dict[str, Json]] = []
         self.cancelling = asyncio.Event()
         self.cancelled_by: str | None = None
+        self.uses: frozenset[str] = frozenset()  # digests of what it works with
         self._grown = asyncio.Condition()
         self._stream = stream
 

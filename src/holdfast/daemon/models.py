@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from holdfast import hashing
 from holdfast.artefact import Kind
 from holdfast.audit.event import Subject
-from holdfast.daemon import intake, training, workbench
+from holdfast.daemon import admissible, intake, revocations, training, workbench
 from holdfast.errors import NotFound
 from holdfast.governance import labels
 
@@ -59,9 +59,12 @@ async def convert(services: Services, session: Session, request: ConvertRequest)
         ) as act:
             job = services.jobs.open_job(act.seq, "model.convert")
             opened.set_result(job)
+            job.uses = frozenset({base.digest, tokenizer.digest, *([adapter.digest] if adapter else [])})
             out = job.folder / "out"
             out.mkdir()
-            await asyncio.to_thread(services.store.verify, base)
+            for found in (base, tokenizer):
+                admissible.usable(services, found)
+                await asyncio.to_thread(services.store.verify, found)
             model = workbench.link_view(services, job.folder / "model", base, tokenizer)
             order: dict[str, Json] = {
                 "task": "base",
@@ -140,7 +143,12 @@ def _probes(services: Services) -> list[str]:
     """Take prompts of the active suites: real text of the model's own world."""
     texts: list[str] = []
     for found in services.state.artefacts.values():
-        if found.kind is Kind.SUITE and services.state.is_active(found.digest):
+        if (
+            found.kind is Kind.SUITE
+            and services.state.is_active(found.digest)
+            and admissible.revoked(services, found.digest) is None
+        ):
+            services.store.verify(found)
             lines = (services.store.folder(found.digest) / ITEMS_FILE).read_bytes().splitlines()
             texts += [
                 json.loads(line)["messages"][-1]["content"]
@@ -164,7 +172,7 @@ def find_adapter(services: Services, name: str) -> Artefact:
         found = services.state.artefacts[str(result["adapter"])]
     else:
         found = services.state.resolve(name, Kind.ADAPTER)
-    training.require_active(services, found)
+    admissible.usable(services, found)
     return found
 
 
@@ -203,8 +211,10 @@ def find_gguf_adapter(services: Services, adapter: Artefact) -> Artefact:
 
 def _gguf(services: Services, meta: dict[str, Json], name: str) -> Artefact:
     for found in services.state.artefacts.values():
-        if found.kind is Kind.GGUF and meta.items() <= found.meta.items():
-            training.require_active(services, found)
+        # A medium could claim anything of what its GGUF was made from; what was made here is known.
+        here = found.digest in services.state.made
+        if found.kind is Kind.GGUF and here and meta.items() <= found.meta.items():
+            admissible.usable(services, found)
             return found
     raise NotFound(
         "model.no-gguf",
@@ -221,11 +231,12 @@ def shown(services: Services, found: Artefact) -> dict[str, Json]:
         found: The artefact.
 
     Returns:
-        Its record, with ``size``, ``short`` and ``active``.
+        Its record, with ``size``, ``short``, ``active`` and ``revoked`` (why it may not be used, or None).
     """
     return {
         **found.to_json(),
         "size": found.size,
         "short": hashing.short(found.digest),
         "active": services.state.is_active(found.digest),
+        "revoked": revocations.shown(services, found.digest),
     }

@@ -2,8 +2,8 @@
 
 Order of operations: lock the home; read the founding document and the service keys (made at the founding); open the log and
 replay it into the state fold; record ``site.founded`` if the log is empty and ``trust.pinned`` for a root that was pinned
-meanwhile; reconcile every intent without outcome; set the store to what the log says is active; open the control socket; say
-that it is ready. On SIGTERM or SIGINT: interrupt jobs (their outcomes are recorded, their followers told), stop taking
+meanwhile; reconcile every intent without outcome; set the store and the time floor to what the log says; record and act on what
+was revoked; open the control socket; say that it is ready. On SIGTERM or SIGINT: interrupt jobs (their outcomes are recorded, their followers told), stop taking
 requests, end the workers, record ``daemon.stopped``, sign a last checkpoint, close. Invariants: one daemon per home; no process is forked; nothing that
 is heavy is imported.
 """
@@ -31,7 +31,7 @@ from holdfast.audit.log import Log
 from holdfast.audit.sealed import SealedStore
 from holdfast.audit.signer import LogSigner
 from holdfast.confine.embedded import EmbeddedLauncher
-from holdfast.daemon import bundles
+from holdfast.daemon import exceptions, generations, housekeeping, imports, quarantine, revocations
 from holdfast.daemon.app import create_app
 from holdfast.daemon.evidence import Index
 from holdfast.daemon.jobs import Jobs
@@ -68,6 +68,15 @@ KEEP_ALIVE_SECONDS = (
     300  # longer than clients keep an idle connection, so that none is closed under a request
 )
 STOP_SECONDS = 5  # for requests under way to end
+
+
+# What brings the disk to what the log says, in this order; each step does nothing where nothing is to be done.
+SETTLING: tuple[Callable[[Services], None], ...] = (
+    quarantine.settle,
+    exceptions.settle_floor,
+    generations.restore_pointer,
+    housekeeping.settle,
+)
 
 
 async def run(home: Home, ready: Callable[[], None]) -> None:
@@ -159,9 +168,12 @@ async def opened(home: Home) -> AsyncIterator[Services]:
         try:
             relay.attach(asyncio.get_running_loop(), services.recorder)
             await _begin(services)
+            watching = asyncio.create_task(revocations.watch(services), name="revocations")
             try:
                 yield services
             finally:
+                watching.cancel()
+                await asyncio.wait({watching})
                 await services.jobs.stop()
                 await services.serving.shut_down()
                 await services.index.shut_down()
@@ -302,7 +314,7 @@ async def _begin(services: Services) -> None:
         await recorder.fact(DAEMON, "site.founded", _founding(services))
     if not services.home.founded.exists():
         disk.create_file(services.home.founded, b"", mode=0o400)
-    await bundles.record_root(services)
+    await imports.record_root(services)
     walls = await asyncio.to_thread(services.launcher.walls)
     unfinished, torn = services.log.unfinished(), services.log.torn
     await recorder.fact(
@@ -317,7 +329,9 @@ async def _begin(services: Services) -> None:
     )
     for draft in reconcile.interrupted(unfinished, DAEMON):
         await recorder.record(draft)
-    await asyncio.to_thread(bundles.settle, services)
+    for settle in SETTLING:
+        await asyncio.to_thread(settle, services)
+    await revocations.settle(services)
 
 
 def _people(home: Home, site: Site) -> list[Json]:

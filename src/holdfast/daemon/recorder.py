@@ -168,7 +168,11 @@ class Recorder:
         except NotRecorded:
             raise  # the log takes nothing more: the next start reconciles this act
         except HoldfastError as error:
-            await end("failed", act.outcome | {"error": error.key, "message": _printable(error.message)})
+            told: dict[str, Json] = {"error": _printable(error.key), "message": _printable(error.message)}
+            try:
+                await end("failed", act.outcome | told)
+            except UntrustedInput:  # too much for one event: that it failed is on the record all the same
+                await end("failed", told)
             raise
         except asyncio.CancelledError:
             if ending:

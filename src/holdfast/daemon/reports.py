@@ -1,4 +1,4 @@
-"""Residency reports: facts from the log, rendered in a confined worker, signed by the appliance.
+"""Residency reports and import receipts: facts from the log, rendered in a confined worker, signed by the appliance.
 
 Order of operations: the intent is recorded, a checkpoint is made, the facts are a pure function of the log up to it, the
 worker renders PDF and JSON, the daemon signs both with the checkpoint, the outcome records their digests. What is offered for
@@ -25,9 +25,11 @@ if TYPE_CHECKING:
     from holdfast.daemon.jobs import Job
     from holdfast.daemon.services import Services
     from holdfast.daemon.sessions import Session
+    from holdfast.report.sign import Form
 
 
 FOLDER = "report"  # in the job's folder
+MADE = ("report.residency", "report.receipt")  # acts that leave such a folder
 
 
 async def residency(services: Services, session: Session) -> Job:
@@ -49,22 +51,40 @@ async def residency(services: Services, session: Session) -> Job:
             checkpoint = services.log.checkpoint()
             head = notes.parse(checkpoint)
             gathered = await asyncio.to_thread(_gather, services, head.size, head.root.hex())
-            out = job.folder / "out"
-            out.mkdir()
-            await workbench.run_worker(
-                services,
-                job,
-                "render",
-                {"facts": gathered, "out": "/out"},
-                inputs={},
-                output=out,
-                limits=workbench.INSPECTION,
-            )
-            digests = await asyncio.to_thread(_complete, services, out, job.folder / FOLDER, checkpoint)
+            digests = await publish(services, job, sign.RESIDENCY, gathered, checkpoint)
             act.outcome = {"files": digests}
             return {"files": list(digests), "digests": digests, "size": head.size, "root": head.root.hex()}
 
     return await services.jobs.start("report.residency", work)
+
+
+async def publish(
+    services: Services, job: Job, form: Form, gathered: dict[str, Json], checkpoint: bytes
+) -> dict[str, Json]:
+    """Render facts, sign them, and keep the folder for download.
+
+    Args:
+        services: The daemon's parts.
+        job: Whose folder takes it.
+        form: What kind of report it is.
+        gathered: Its facts.
+        checkpoint: The signed checkpoint that they state.
+
+    Returns:
+        Digests of the files by name.
+    """
+    out = job.folder / "out"
+    out.mkdir()
+    await workbench.run_worker(
+        services,
+        job,
+        "render",
+        {"facts": gathered, "out": "/out"},
+        inputs={},
+        output=out,
+        limits=workbench.INSPECTION,
+    )
+    return await asyncio.to_thread(_complete, services, form, out, job.folder / FOLDER, checkpoint)
 
 
 def _gather(services: Services, size: int, root: str) -> dict[str, Json]:
@@ -79,11 +99,12 @@ def _gather(services: Services, size: int, root: str) -> dict[str, Json]:
     )
 
 
-def _complete(services: Services, out: Path, place: Path, checkpoint: bytes) -> dict[str, Json]:
+def _complete(services: Services, form: Form, out: Path, place: Path, checkpoint: bytes) -> dict[str, Json]:
     """Add what makes the folder verifiable elsewhere, sign it, and write it durably; gives the files' digests."""
     whole = folder.assemble(
-        intake.read_output(out / sign.PDF),
-        intake.read_output(out / sign.FACTS),
+        form,
+        intake.read_output(out / form.pdf),
+        intake.read_output(out / form.facts),
         checkpoint=checkpoint,
         log_keys=(services.home.log / "log.pub").read_bytes(),
         pair=services.appliance,
@@ -94,11 +115,12 @@ def _complete(services: Services, out: Path, place: Path, checkpoint: bytes) -> 
     return {name: hashing.sha512(data) for name, data in sorted(whole.items())}
 
 
-def files(services: Services, number: int) -> dict[str, Path]:
+def files(services: Services, session: Session, number: int) -> dict[str, Path]:
     """Find the files of a report.
 
     Args:
         services: The daemon's parts.
+        session: Of somebody who may make such a report.
         number: The report's job.
 
     Returns:
@@ -108,12 +130,13 @@ def files(services: Services, number: int) -> dict[str, Path]:
         NotFound: If there is no such report, or it was not finished.
     """
     act = services.state.acts.get(number)
-    if act is None or act.action != "report.residency" or act.state != "done":
+    if act is None or act.action not in MADE or act.state != "done":
         raise NotFound(
             "report.unknown",
             f"There is no finished report {number}.",
-            remedy="Run `holdfast report residency`.",
+            remedy="Run `holdfast report residency` or `holdfast bundle receipt`.",
         )
+    session.actor(act.action)
     recorded = act.result["files"]
     place = services.jobs.folder(number) / FOLDER
     return {name: place / name for name in recorded} if isinstance(recorded, dict) else {}

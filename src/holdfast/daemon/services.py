@@ -6,6 +6,8 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from holdfast.store.leases import Leases
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
@@ -46,7 +48,10 @@ class Services:
         sealed: Prompts and answers.
         appliance: The key that signs reports.
         now: Wall clock, aware, UTC.
-        deciding: Held while something is admitted, rejected or rolled back.
+        deciding: Held while something is admitted, rejected, rolled back or removed.
+        leases: What must not be removed, because something runs on it.
+        importing: Manifests that are being imported, and the job that does it.
+        revoking: Held while what was revoked is recorded and stopped.
     """
 
     home: Home
@@ -65,3 +70,6 @@ class Services:
     appliance: KeyPair
     now: Callable[[], datetime]
     deciding: asyncio.Lock = field(default_factory=asyncio.Lock)
+    leases: Leases = field(default_factory=Leases)
+    importing: dict[str, int] = field(default_factory=dict)
+    revoking: asyncio.Lock = field(default_factory=asyncio.Lock)

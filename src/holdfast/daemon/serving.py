@@ -3,7 +3,8 @@
 Order of operations of a start: find the quantized base and adapters, check that they are active and that each adapter's gate
 said go, hash them again, record the intent, bind the port, start the worker with the socket and its own way to the audit log,
 wait until it says that it is ready, record the outcome. Invariants: the worker opens no socket and no file outside of what it
-was given; its events are of its own kinds only; keys reach it as hashes.
+was given; its events are of its own kinds only; keys reach it as hashes. What is revoked while it is served is withdrawn: the
+worker ends what it is answering with it and tells applications why, as long as it runs.
 """
 
 from __future__ import annotations
@@ -13,15 +14,15 @@ import contextlib
 import socket
 from typing import TYPE_CHECKING
 
-from holdfast import canonical, errors, hashing
+from holdfast import errors, hashing
 from holdfast.audit import reconcile
 from holdfast.audit.event import Subject
 from holdfast.audit.producer import ProducerServer
 from holdfast.confine.exits import describe_exit
 from holdfast.confine.spec import WorkerSpec
-from holdfast.daemon import models, training, workbench
+from holdfast.daemon import admissible, models, served, training, workbench
 from holdfast.daemon.recorder import DAEMON
-from holdfast.errors import Conflict, NotFound, NotRecorded, UntrustedBundle, WorkerFailed
+from holdfast.errors import Conflict, NotFound, NotRecorded, WorkerFailed
 from holdfast.governance import labels
 from holdfast.serving import keys as service_keys
 
@@ -41,8 +42,6 @@ if TYPE_CHECKING:
 STOP_SECONDS = 15.0  # for the worker to end what it is answering; then it is killed
 ANSWER = "answer"  # the intent that the serve worker records
 READY_SECONDS = 300.0  # for a large model to load
-MAX_CONTEXT = 8192  # tokens of one sequence; each further one costs memory in every sequence's cache
-MAX_CONFIG = 2**20  # bytes of config.json
 
 
 class Serving:
@@ -53,6 +52,8 @@ class Serving:
         self.started_by: int | None = None
         self.address: str | None = None
         self.models: list[dict[str, Json]] = []
+        self.uses: dict[str, tuple[str, ...]] = {}  # what each model id is made of
+        self.withdrawn: dict[str, dict[str, Json]] = {}  # model ids that were revoked, and why
         self.ended: str | None = None
         self._replies: dict[int, asyncio.Future[dict[str, Json]]] = {}
         self._asked = 0
@@ -64,6 +65,11 @@ class Serving:
     def running(self) -> bool:
         """Whether a worker is up."""
         return self.worker is not None
+
+    @property
+    def refusing(self) -> bool:
+        """Whether all that is served was withdrawn, so that the worker only says why."""
+        return self.running and self.withdrawn.keys() >= self.uses.keys()
 
     async def start(self, services: Services, session: Session, request: ServeRequest) -> Job:
         """Serve a base and adapters.
@@ -103,21 +109,26 @@ class Serving:
             ):
                 job = services.jobs.open_job(act.seq, "serve.start")
                 opened.set_result(job)
+                job.uses = frozenset({base.digest, *(found.digest for found in used)})
+                if self.refusing:
+                    await self.shut_down()
                 for found in used:
+                    admissible.usable(services, found)
                     await asyncio.to_thread(services.store.verify, found)
-                inputs, settings = _settings(services, base, tokenizer, gguf, pairs)
-                listener = _bind(host, port)
+                inputs, settings = served.settings(services, base, tokenizer, gguf, pairs)
+                listener = served.bind(host, port)
                 try:
                     await self._launch(services, job, act, inputs, settings, listener)
                 finally:
                     listener.close()
+                self.uses = served.uses(base, tokenizer, gguf, pairs)
                 act.outcome = {"address": self.address, "models": list(self.models)}
                 return act.outcome
 
         return await services.jobs.start("serve.start", work)
 
     def _require_idle(self) -> None:
-        if self.running or self._changing.locked():
+        if (self.running and not self.refusing) or self._changing.locked():
             raise Conflict(
                 "serve.running",
                 f"Models are already served at {self.address}."
@@ -188,7 +199,8 @@ class Serving:
         host, port = listener.getsockname()[:2]
         self.worker, self._producer, self.started_by, self.ended = worker, producer, act.seq, None
         self.address = f"http://{host}:{port}"
-        self.models = _listed(settings)
+        self.models = served.listed(settings)
+        self.withdrawn = {}
         self._listening = asyncio.create_task(self._listen(services, worker), name="serve worker")
         # Only now, so that a key that was revoked while the model was loading never counts.
         if not await self._send_keys(services):
@@ -292,6 +304,60 @@ class Serving:
                 act.outcome = {"started": self.started_by}
         return {"stopped": True, "seq": act.seq}
 
+    async def withdraw(self, services: Services) -> None:
+        """Stop what may not be used now; waits for a start or stop under way.
+
+        Args:
+            services: The daemon's parts.
+        """
+        async with self._changing:
+            found = {
+                name: revoked
+                for name, digests in self.uses.items()
+                for revoked in [
+                    next(filter(None, (admissible.revoked(services, one) for one in digests)), None)
+                ]
+                if revoked is not None and name not in self.withdrawn
+            }
+            if not self.running or not found:
+                return
+            why: dict[str, Json] = {
+                name: {
+                    **revoked.to_json(),
+                    "bundle": revoked.bundle,
+                    "message": f"The model {name} was stopped: {revoked.kind} {revoked.name}, which it uses, is revoked"
+                    f" since {revoked.since} by {revoked.bundle}: {revoked.reason}",
+                    "remedy": admissible.instead(services, revoked),
+                }
+                for name, revoked in found.items()
+            }
+            # An event is bounded, and the reasons are on the record already.
+            params: dict[str, Json] = {
+                "started": self.started_by,
+                "why": "revoked",
+                "models": {name: revoked.digest for name, revoked in found.items()},
+            }
+            async with services.recorder.act(DAEMON, "serve.stop", params) as act:
+                self.withdrawn |= {name: one for name, one in why.items() if isinstance(one, dict)}
+                told = await self._tell_withdrawn(why)
+                if not told:
+                    self.ended = "; ".join(str(one["message"]) for one in self.withdrawn.values())
+                act.outcome = {"started": self.started_by, "models": list(why), "told": told}
+
+    async def _tell_withdrawn(self, why: dict[str, Json]) -> bool:
+        """Have the worker end what it answers; one that does not confirm it is ended itself."""
+        worker = self.worker
+        try:
+            reply = await self.ask({"op": "withdraw", "models": why})
+        except WorkerFailed:
+            reply = {}
+        if reply.get("withdrawn") == list(why):
+            return True
+        if worker is not None:
+            worker.kill()
+            await self.shut_down()
+        return False
+
     async def shut_down(self) -> None:
         """End the worker, giving it time for what it is answering."""
         worker = self.worker
@@ -313,13 +379,16 @@ class Serving:
         """Describe what is served.
 
         Returns:
-            ``running``, ``address``, ``models``, ``ended`` and the worker's own figures.
+            ``running``, ``address``, ``models`` (each with ``revoked``: why it was withdrawn, or None), ``ended`` and the
+            worker's own figures.
         """
         figures = await self.ask({"op": "status"})
         return {
             "running": self.running,
             "address": self.address if self.running else None,
-            "models": list(self.models) if self.running else [],
+            "models": [
+                {**one, "revoked": self.withdrawn.get(str(one["id"]))} for one in self.models if self.running
+            ],
             "started_by": self.started_by if self.running else None,
             "ended": self.ended,
             **figures,
@@ -388,91 +457,3 @@ class Serving:
 
 def _keys(services: Services) -> list[Json]:
     return [key.record for key in services.state.keys.values() if not key.revoked]
-
-
-def _settings(
-    services: Services,
-    base: Artefact,
-    tokenizer: Artefact,
-    gguf: Artefact,
-    pairs: list[tuple[Artefact, Artefact]],
-) -> tuple[dict[str, Path], dict[str, Json]]:
-    inputs = {
-        "model0": services.store.folder(gguf.digest),
-        "tokenizer0": services.store.folder(tokenizer.digest),
-    }
-    adapters: list[Json] = []
-    for at, (adapter, lora) in enumerate(pairs):
-        inputs[f"adapter{at}"] = services.store.folder(lora.digest)
-        adapters.append(
-            {
-                "id": adapter.name,
-                "path": f"/in/adapter{at}/adapter.gguf",
-                "digest": lora.digest,
-                "label": lora.label.to_json(),
-                "scale": 1.0,
-            }
-        )
-    templated = any(file.path == "chat_template.jinja" for file in tokenizer.files)
-    settings: dict[str, Json] = {
-        "models": [
-            {
-                "id": base.name,
-                "path": f"/in/model0/{gguf.files[0].path}",
-                "template": "/in/tokenizer0/chat_template.jinja" if templated else None,
-                "context": min(_positions(services, base), MAX_CONTEXT),
-                "digest": gguf.digest,
-                "label": gguf.label.join(tokenizer.label).to_json(),
-                "adapters": adapters,
-            }
-        ]
-    }
-    return inputs, settings
-
-
-def _positions(services: Services, base: Artefact) -> int:
-    """Read how many tokens the base was made for."""
-    data = (services.store.folder(base.digest) / "config.json").read_bytes()
-    config = canonical.decode(data, limit=MAX_CONFIG, what="config.json", error=UntrustedBundle)
-    positions = config.get("max_position_embeddings") if isinstance(config, dict) else None
-    if not isinstance(positions, int):
-        raise UntrustedBundle(
-            "serve.context",
-            f"The config.json of {base.name} does not say max_position_embeddings.",
-            remedy="Ask the publisher for a complete base.",
-        )
-    return positions
-
-
-def _listed(settings: dict[str, Json]) -> list[dict[str, Json]]:
-    found: list[dict[str, Json]] = []
-    listed = settings["models"]
-    for model in listed if isinstance(listed, list) else []:
-        if isinstance(model, dict):
-            found.append({"id": model["id"], "digest": model["digest"], "label": model["label"]})
-            adapters = model["adapters"]
-            found += [
-                {"id": f"{model['id']}:{one['id']}", "digest": one["digest"], "label": one["label"]}
-                for one in (adapters if isinstance(adapters, list) else [])
-                if isinstance(one, dict)
-            ]
-    return found
-
-
-def _bind(host: str, port: int) -> socket.socket:
-    """Open the listening socket; a port in use is refused before anything is loaded."""
-    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        sock.bind((host, port))
-        sock.listen(512)
-    except OSError as error:
-        sock.close()
-        raise Conflict(
-            "serve.port",
-            f"{host}:{port} can't be used: {error.strerror}.",
-            remedy="Name another port with --port, or stop what listens there.",
-            host=host,
-            port=port,
-        ) from error
-    return sock

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, cast
 from holdfast import canonical, hashing
 from holdfast.artefact import Artefact, Kind
 from holdfast.audit.event import Subject
-from holdfast.daemon import intake, workbench
+from holdfast.daemon import admissible, intake, workbench
 from holdfast.daemon.recorder import Cancelled
 from holdfast.dataset import messages
 from holdfast.errors import Conflict, NotFound, UntrustedRecipe, VerificationFailed
@@ -196,6 +196,8 @@ async def start(services: Services, session: Session, inputs: Inputs, *, resumes
         The job.
     """
     actor = session.actor("train.run")
+    for found in inputs.all:
+        admissible.usable(services, found)
     label = labels.join_all(found.label for found in inputs.all)
 
     async def work(opened: asyncio.Future[Job]) -> dict[str, Json]:
@@ -243,6 +245,7 @@ def _output(services: Services, number: int, resumes: int | None) -> Path:
 
 
 async def _train(services: Services, job: Job, inputs: Inputs, out: Path, *, resume: bool) -> dict[str, Json]:
+    job.uses = frozenset(inputs.parents)
     for found in inputs.all:
         await asyncio.to_thread(services.store.verify, found)
     recipe = read(services, inputs.recipe)
@@ -337,6 +340,8 @@ async def replay(services: Services, session: Session, name: str) -> Job:
     run, params, result = find_run(services, name)
     inputs = inputs_of(services, params)
     expected = str(result["adapter"])
+    for found in inputs.all:
+        admissible.usable(services, found)
 
     async def work(opened: asyncio.Future[Job]) -> dict[str, Json]:
         async with services.recorder.act(
@@ -404,8 +409,6 @@ async def resume(services: Services, session: Session, number: int) -> Job:
             remedy="See `holdfast train list`.",
         )
     inputs = inputs_of(services, stopped.params)
-    for found in (inputs.base, inputs.tokenizer):
-        require_active(services, found)
     return await start(services, session, inputs, resumes=number)
 
 
@@ -484,26 +487,10 @@ def model_parts(services: Services, name: str) -> tuple[Artefact, Artefact]:
         NotFound: If one is missing or not active.
     """
     base = services.state.resolve(name, Kind.BASE)
-    require_active(services, base)
-    return base, services.state.resolve(base.name, Kind.TOKENIZER)
-
-
-def require_active(services: Services, found: Artefact) -> None:
-    """Refuse what is not part of the active generation.
-
-    Args:
-        services: The daemon's parts.
-        found: What is to be used.
-
-    Raises:
-        Conflict: If it, or something that it was made from, was rolled back.
-    """
-    if not services.state.is_active(found.digest):
-        raise Conflict(
-            "artefact.inactive",
-            f"{found.kind} {found.name} ({hashing.short(found.digest)}) is not part of the active generation.",
-            remedy="See `holdfast bundle list`; roll forward, or name another one.",
-        )
+    tokenizer = services.state.resolve(base.name, Kind.TOKENIZER)
+    for found in (base, tokenizer):
+        admissible.usable(services, found)
+    return base, tokenizer
 
 
 async def _record_once(services: Services, session: Session, action: str, found: Artefact) -> None:

@@ -17,7 +17,7 @@ from holdfast import errors
 from holdfast.confine.exits import describe_exit
 from holdfast.confine.spec import Limits, WorkerSpec
 from holdfast.daemon.recorder import DAEMON
-from holdfast.errors import NotRecorded
+from holdfast.errors import NotAuthenticated, NotPermitted, NotRecorded, WorkerFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -136,8 +136,20 @@ async def _listen(job: Job, worker: Worker) -> dict[str, Json]:
         if isinstance(result, dict):
             return result
         if isinstance(error, dict):
-            raise errors.from_dict(error)
+            raise _reported(error)
     raise died(worker, await worker.wait())
+
+
+def _reported(error: dict[str, Json]) -> HoldfastError:
+    """Rebuild what a worker reported; it judges what it was given, and has no word on the log or on who may do what."""
+    found = errors.from_dict(error)
+    if isinstance(found, NotRecorded | NotPermitted | NotAuthenticated):
+        return WorkerFailed(
+            "worker.error",
+            "The worker reported an error that is not its own to report.",
+            remedy="Treat what it was given as hostile and keep it for examination.",
+        )
+    return found
 
 
 async def in_thread(job: Job | None, function: Callable[..., R], *arguments: object, **named: object) -> R:

@@ -1,9 +1,10 @@
 """Where a file is cut into chunks.
 
 Invariants: the cuts are a pure function of the file, so that a file has one digest wherever it is hashed; they cover it
-without gap or overlap. A safetensors file is cut at tensor boundaries: the header apart, tensors over ``LARGE`` every
-``LARGE`` bytes, runs of small ones grouped up to ``SMALL``; so two versions of a model share the chunks of every unchanged
-tensor. Any other file is cut every ``PIECE`` bytes. Changing these constants changes every digest.
+without gap or overlap. Safetensors and GGUF files are cut at tensor boundaries: the header apart, tensors over ``SMALL``
+by themselves, every ``LARGE`` bytes, runs of smaller ones grouped up to ``SMALL``; so two versions of a model share the
+chunks of every unchanged tensor. A GGUF tensor's padding belongs to it. Any other file is cut every ``PIECE`` bytes.
+Changing these constants changes every digest.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from holdfast.formats import safetensors
+from holdfast.formats import gguf, safetensors
 
 if TYPE_CHECKING:
     from holdfast.formats.safetensors import Read
@@ -47,11 +48,14 @@ def plan_for(name: str, read: Read, size: int) -> tuple[int, ...]:
         Sizes in bytes; their sum is ``size``. Empty for an empty file.
 
     Raises:
-        UntrustedBundle: If a safetensors file's header is not valid.
+        UntrustedBundle: If the header of a safetensors or GGUF file is not valid.
     """
     if name.endswith(".safetensors"):
         header = safetensors.parse(read, size, name)
         return (header.size, *_group([tensor.end - tensor.start for tensor in header.tensors]))
+    if name.endswith(".gguf"):
+        table = gguf.parse(read, size, name)
+        return (*_every(LARGE, table.size), *_group([tensor.extent for tensor in table.tensors]))
     return _every(PIECE, size)
 
 

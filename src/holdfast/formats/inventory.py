@@ -1,46 +1,36 @@
 """Which files an artefact of each kind may and must have.
 
 Invariants: a name that no rule knows is refused, as is anything hidden; code, pickles and archives have no rule. Kinds that
-are only ever made on site have no rule either, and so can't come in.
+are only ever made on site have no rule either, and so can't come in. All that is wrong with a set of names is told at once.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from holdfast.artefact import Kind
 from holdfast.errors import UntrustedBundle
+from holdfast.formats import names
+from holdfast.formats.forms import Form
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-
-class Form(StrEnum):
-    """How a file is to be read."""
-
-    SAFETENSORS = "safetensors"
-    JSON = "json"
-    MODEL_CONFIG = "model config"
-    ADAPTER_CONFIG = "adapter config"
-    TOKENIZER = "tokenizer"
-    TEMPLATE = "chat template"
-    LINES = "json lines"
-    TEXT = "text"
+    from collections.abc import Collection
 
 
 @dataclass(frozen=True)
 class _Rule:
-    """The files of one kind: patterns of allowed names, and groups of which one pattern must be met."""
+    """The files of one kind: patterns of allowed names, those that must be met with words for them, and whether only once."""
 
     allowed: tuple[tuple[str, Form], ...]
-    required: tuple[str, ...]
+    required: tuple[tuple[str, str], ...]
+    alone: bool = False
 
 
 _PROSE = ((r"[A-Za-z0-9_-]+\.(md|txt)", Form.TEXT), (r"LICEN[CS]E|NOTICE", Form.TEXT))
 _SHARD = r"model(-\d{5}-of-\d{5})?\.safetensors"
+_GGUF = r"[A-Za-z0-9][A-Za-z0-9_.-]*\.gguf"
 _TOKENIZER = (
     (r"tokenizer\.json", Form.TOKENIZER),
     (r"(tokenizer_config|special_tokens_map|added_tokens)\.json", Form.JSON),
@@ -53,33 +43,38 @@ _MODEL = _Rule(
         (r"(generation_config|model\.safetensors\.index)\.json", Form.JSON),
         *_TOKENIZER,
     ),
-    (_SHARD, r"config\.json"),
+    ((_SHARD, "model.safetensors"), (r"config\.json", "config.json")),
 )
 _RULES = {
     Kind.BASE: _MODEL,
     Kind.MERGED: _MODEL,
-    Kind.TOKENIZER: _Rule(_TOKENIZER, (r"tokenizer\.json",)),
+    Kind.TOKENIZER: _Rule(_TOKENIZER, ((r"tokenizer\.json", "tokenizer.json"),)),
     Kind.ADAPTER: _Rule(
         (
             (r"adapter_model\.safetensors", Form.SAFETENSORS),
             (r"adapter_config\.json", Form.ADAPTER_CONFIG),
             *_TOKENIZER,
         ),
-        (r"adapter_model\.safetensors", r"adapter_config\.json"),
+        (
+            (r"adapter_model\.safetensors", "adapter_model.safetensors"),
+            (r"adapter_config\.json", "adapter_config.json"),
+        ),
     ),
+    # One file: llama.cpp opens the others of a split model by itself, which nobody would have judged.
+    Kind.GGUF: _Rule(((_GGUF, Form.GGUF),), ((_GGUF, "a .gguf file"),), alone=True),
     Kind.DATASET: _Rule(
         ((r"[A-Za-z0-9_./-]+\.jsonl", Form.LINES), (r"[A-Za-z0-9_-]+\.toml", Form.TEXT)),
-        (r"[A-Za-z0-9_./-]+\.jsonl",),
+        ((r"[A-Za-z0-9_./-]+\.jsonl", "a .jsonl file"),),
     ),
     Kind.SUITE: _Rule(
         ((r"[A-Za-z0-9_./-]+\.jsonl", Form.LINES), (r"suite\.toml", Form.TEXT)),
-        (r"suite\.toml",),
+        ((r"suite\.toml", "suite.toml"),),
     ),
-    Kind.RECIPE: _Rule(((r"[A-Za-z0-9_-]+\.toml", Form.TEXT),), (r"[A-Za-z0-9_-]+\.toml",)),
+    Kind.RECIPE: _Rule(((r"[A-Za-z0-9_-]+\.toml", Form.TEXT),), ((r"[A-Za-z0-9_-]+\.toml", "a .toml file"),)),
 }
 
 
-def forms(kind: Kind, paths: Iterable[str]) -> dict[str, Form]:
+def forms(kind: Kind, paths: Collection[str]) -> tuple[dict[str, Form], list[UntrustedBundle]]:
     """Tell how each file of an artefact is to be read.
 
     Args:
@@ -87,29 +82,34 @@ def forms(kind: Kind, paths: Iterable[str]) -> dict[str, Form]:
         paths: Its files' paths.
 
     Returns:
-        Each file's form, by its path.
-
-    Raises:
-        UntrustedBundle: If the kind can't come in, a file is not one of the kind's, or a required one is missing.
+        Each allowed file's form, by its path, and what speaks against the set: the kind can't come in, a name is not plain
+        or not one of the kind's, or a required file is missing.
     """
     rule = _RULES.get(kind)
     if rule is None:
-        raise _bad("kind", f"An artefact of kind {kind} can't come in on a medium; it is made on site.", "")
+        return {}, [
+            _bad("kind", f"An artefact of kind {kind} can't come in on a medium; it is made on site.", "")
+        ]
+    problems = names.check(paths)
+    odd = {problem.fields["file"] for problem in problems}
     found: dict[str, Form] = {}
-    for path in paths:
+    for path in sorted(paths):
         form = next((form for pattern, form in (*rule.allowed, *_PROSE) if re.fullmatch(pattern, path)), None)
-        if form is None:
-            raise _bad(
-                "file-name", f"{path[:80]} is not a file that an artefact of kind {kind} may hold.", path
-            )
-        found[path] = form
-    for pattern in rule.required:
-        if not any(re.fullmatch(pattern, path) for path in found):
-            plain = re.sub(r"\\|\(.*?\)\?", "", pattern)
-            raise _bad(
-                "file-missing", f"An artefact of kind {kind} needs a file {plain}, which is missing.", plain
-            )
-    return found
+        if form is not None:
+            found[path] = form
+        elif path not in odd:
+            what = f"{path[:80]} is not a file that an artefact of kind {kind} may hold."
+            problems.append(_bad("file-name", what, path))
+    for pattern, words in rule.required:
+        met = [path for path in found if re.fullmatch(pattern, path)]
+        if not met:
+            what = f"An artefact of kind {kind} needs {words}, which is missing."
+            problems.append(_bad("file-missing", what, words))
+        if rule.alone:
+            problems += [
+                _bad("file-name", f"{path} is more than the one file it may have.", path) for path in met[1:]
+            ]
+    return found, problems
 
 
 def _bad(key: str, message: str, file: str) -> UntrustedBundle:

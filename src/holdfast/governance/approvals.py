@@ -1,7 +1,7 @@
 """Two-person acts: what a second person signs, and when that counts.
 
 An approval is a signature over one canonical statement {site, request, action, digest, requester, expires}. Invariants: it
-fits exactly one request at one site; the approver is not the requester and has the role; it expires; a request is decided
+fits exactly one request at one site; the approver is not the requester, holds other keys and has the role; it expires; a request is decided
 once (the state fold keeps which are open). Pure: the clock is an argument.
 """
 
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from holdfast import canonical
 from holdfast.errors import NotPermitted, UntrustedRequest
+from holdfast.governance import people
 
 if TYPE_CHECKING:
     from holdfast.canonical import Json
@@ -94,7 +95,14 @@ def parse(value: object) -> Statement:
     return Statement(**{name: value[name] for name in shape})
 
 
-def judge(statement: Statement, expected: Statement, approver: Person, now: datetime) -> None:
+def judge(
+    statement: Statement,
+    expected: Statement,
+    approver: Person,
+    now: datetime,
+    *,
+    requester: Person | None = None,
+) -> None:
     """Decide whether a correctly signed statement approves a request.
 
     The signature itself is checked by ``keys.person.verify`` before.
@@ -104,6 +112,7 @@ def judge(statement: Statement, expected: Statement, approver: Person, now: date
         expected: What the open request calls for; its ``expires`` is ignored.
         approver: Who signed.
         now: The time of judgement, aware.
+        requester: Who asked, as the site knows them: two names with one key are one person.
 
     Raises:
         NotPermitted: If it fits another request, has expired, runs too long, or the approver may not.
@@ -122,6 +131,12 @@ def judge(statement: Statement, expected: Statement, approver: Person, now: date
     if approver.name == statement.requester:
         raise refuse(
             "own-request", f"{approver.name} asked for this and can't approve it.", "Ask a second person."
+        )
+    if requester is not None and people.share_key(approver, requester):
+        raise refuse(
+            "same-key",
+            f"{approver.name} and {requester.name} hold the same key: one person can't be both.",
+            "Ask a person with a key of their own.",
         )
     approver.role_for(statement.action)
     try:

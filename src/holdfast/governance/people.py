@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from holdfast.errors import NotPermitted, UntrustedInput
+from holdfast.keys.person import ED25519, ML_DSA_87
 
 if TYPE_CHECKING:
     from holdfast.canonical import Json
@@ -30,7 +31,18 @@ GRANTS: dict[Role, frozenset[str]] = {
             "bundle.import",
             "bundle.admit",
             "bundle.reject",
+            "bundle.discard",
             "bundle.rollback",
+            "exception.asked",
+            "exception.grant",
+            "exception.refused",
+            "request.make",
+            "request.grant",
+            "request.refused",
+            "request.fetched",
+            "store.scrub",
+            "store.gc",
+            "report.receipt",
             "serve.key.created",
             "serve.key.revoked",
         }
@@ -38,6 +50,7 @@ GRANTS: dict[Role, frozenset[str]] = {
     Role.OPERATOR: frozenset(
         {
             "bundle.import",
+            "bundle.discard",
             "train.run",
             "train.replay",
             "eval.run",
@@ -48,7 +61,9 @@ GRANTS: dict[Role, frozenset[str]] = {
             "serve.key.revoked",
         }
     ),
-    Role.AUDITOR: frozenset({"audit.read", "audit.rebuild", "audit.checkpoint", "report.residency"}),
+    Role.AUDITOR: frozenset(
+        {"audit.read", "audit.rebuild", "audit.checkpoint", "report.residency", "report.receipt"}
+    ),
 }
 """Acts by role. What every person with a session may see (status, lists, jobs) needs no grant."""
 
@@ -138,6 +153,19 @@ def parse(value: object) -> Person:
             f"A person's record is malformed ({type(error).__name__}: {error}).",
             remedy="Give each person a name, roles (administrator, operator, auditor), uids and a public key.",
         ) from error
+
+
+def share_key(one: Person, other: Person) -> bool:
+    """Tell whether two entries are one key holder.
+
+    Args:
+        one: A person.
+        other: Another.
+
+    Returns:
+        True if any of their public keys is the same, whatever names they go by.
+    """
+    return any(one.key.get(name) == other.key.get(name) for name in (ED25519, ML_DSA_87) if one.key.get(name))
 
 
 def shared_uids(people: list[Person]) -> list[str]:

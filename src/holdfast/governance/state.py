@@ -7,20 +7,23 @@ else writes to a ``State``. Outcomes are matched to their intents by ``cause``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from holdfast import artefact
+from holdfast.artefact import Kind
 from holdfast.audit import actions
 from holdfast.audit.actions import Phase
 from holdfast.errors import NotFound, UntrustedInput, UntrustedRequest
 from holdfast.governance import people
 from holdfast.governance.labels import LEVELS, Label
+from holdfast.governance.records import Act, Called, Generation, Import, ServiceKey
+from holdfast.governance.safeguards import Safeguards
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterable
 
-    from holdfast.artefact import Artefact, Kind
+    from holdfast.artefact import Artefact
     from holdfast.audit.event import Event
     from holdfast.canonical import Json
     from holdfast.governance.people import Person
@@ -28,94 +31,26 @@ if TYPE_CHECKING:
 MIN_PREFIX = 6  # hexadecimal digits with which an artefact may be named
 
 
-@dataclass(frozen=True)
-class Import:
-    """A bundle that was asked to be imported.
-
-    Args:
-        request: Sequence number of the intent.
-        requester: Who asked.
-        state: running, waiting (for a second person), admitted, rejected, failed, cancelled or interrupted.
-        facts: What was found: name, version, manifest, holders, root_version, artefacts, bytes.
-        decided_by: Who admitted or rejected it.
-    """
-
-    request: int
-    requester: str
-    state: str
-    facts: dict[str, Json]
-    decided_by: str | None = None
-
-
-@dataclass(frozen=True)
-class Generation:
-    """One set of bundles that was active together.
-
-    Args:
-        number: 1, 2, 3 ...
-        artefacts: Digests of everything that the bundles brought.
-        request: The import that made it.
-        made_by: Sequence number of the event.
-    """
-
-    number: int
-    artefacts: tuple[str, ...]
-    request: int
-    made_by: int
-
-
-@dataclass(frozen=True)
-class Act:
-    """An intent and what became of it.
-
-    Args:
-        seq: Sequence number of the intent; also the job's number.
-        action: The act's name.
-        person: Who did it.
-        time: When it began, RFC 3339.
-        params: The intent's parameters.
-        state: running, done, failed, cancelled or interrupted.
-        result: The outcome's parameters.
-    """
-
-    seq: int
-    action: str
-    person: str
-    time: str
-    params: dict[str, Json]
-    state: str = "running"
-    result: dict[str, Json] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class ServiceKey:
-    """An application's key, by its hash.
-
-    Args:
-        key_id: Public part.
-        record: What ``serving.keys`` needs to match it.
-        tenant: Whose it is.
-        revoked: Whether it no longer counts.
-    """
-
-    key_id: str
-    record: dict[str, Json]
-    tenant: str
-    revoked: bool = False
-
-
-class State:
+class State(Safeguards):
     """The fold. Read its attributes; change it only through ``apply``."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.site: str | None = None
         self.zones: tuple[str, ...] = ()
         self.gaps: tuple[str, ...] = ()
         self.document: str | None = None
         self.people: dict[str, Person] = {}
         self.root: dict[str, Json] | None = None
-        self.artefacts: dict[str, Artefact] = {}
         self.imports: dict[int, Import] = {}
+        # Manifests that lie in quarantine, and the request that touched each last.
+        self.staged: dict[str, int] = {}
+        self.made: set[str] = (
+            set()
+        )  # artefacts that were made or sent in here, whoever else brought the same bytes
+        # Artefacts that were taken out of the store, or whose files were found changed, and the event that says so.
+        self.collected: dict[str, int] = {}
+        self.damaged: dict[str, int] = {}
         self.generations: list[Generation] = []
         self.active: int = 0
         self.acts: dict[int, Act] = {}
@@ -124,16 +59,21 @@ class State:
         self.keys: dict[str, ServiceKey] = {}
         self.denials: int = 0
         self.size: int = 0
-        self._folds: dict[str, Callable[[Event], None]] = {
+        self._folds |= {
             "site.founded": self._founded,
             "trust.pinned": self._pinned,
             "bundle.import": self._import_begun,
+            "bundle.verified": self._import_verified,
             "bundle.import.done": self._import_done,
             "bundle.import.failed": self._import_ended,
             "bundle.import.cancelled": self._import_ended,
             "bundle.import.interrupted": self._import_ended,
             "bundle.admit.done": self._admitted,
             "bundle.reject.done": self._rejected,
+            "bundle.discard.done": self._discarded,
+            "store.gc": self._collected,
+            "store.gc.done": self._spared,
+            "store.damaged": self._damaged,
             "bundle.rollback.done": self._rolled_back,
             "train.run.done": self._trained,
             "gate.decided": self._gate,
@@ -149,6 +89,7 @@ class State:
             event: The next event of the log.
         """
         self.size = event.seq + 1
+        self.take_time(event)
         action = actions.REGISTRY.get(event.action)
         if action is None:
             return
@@ -169,11 +110,18 @@ class State:
 
     def _take_artefacts(self, event: Event) -> None:
         listed = event.params.get("artefacts")
+        here = event.action != "bundle.admit.done"
         for value in listed if isinstance(listed, list) else []:
             if isinstance(value, dict):
                 found = replace(artefact.parse(value), made_by=event.seq)
                 known = self.artefacts.get(found.digest, found)
-                self.artefacts[found.digest] = replace(known, label=tighten(known.label, found.label))
+                # What this site saw being made it knows better than whoever published the same bytes.
+                told = found if here and found.digest not in self.made else known
+                self.artefacts[found.digest] = replace(told, label=tighten(known.label, found.label))
+                if here:
+                    self.made.add(found.digest)
+                self.collected.pop(found.digest, None)
+                self.damaged.pop(found.digest, None)
 
     def _founded(self, event: Event) -> None:
         self.site = str(event.params["site"])
@@ -189,29 +137,137 @@ class State:
         self.root = event.params
 
     def _import_begun(self, event: Event) -> None:
-        self.imports[event.seq] = Import(event.seq, event.actor.person, "running", event.params)
+        self.imports[event.seq] = Import(
+            event.seq, event.actor.person, "running", event.params, events=(event.seq,)
+        )
+
+    def _import_verified(self, event: Event) -> None:
+        self._add_to_import(event)
+        found = self.imports.get(_number(event.cause))
+        if found is not None and found.manifest is not None:
+            self.staged[found.manifest] = found.request
 
     def _import_done(self, event: Event) -> None:
-        self._change_import(event.cause, state="waiting", facts=event.params)
+        missing = event.params.get("missing")
+        self._add_to_import(event, state="collecting" if missing else "waiting")
+        done = self.imports.get(_number(event.cause))
+        if done is not None and not missing:
+            self._close_volumes(done, "collected")
 
     def _import_ended(self, event: Event) -> None:
-        self._change_import(event.cause, state=event.action.rsplit(".", 1)[1], facts=event.params)
+        self._add_to_import(event, state=event.action.rsplit(".", 1)[1])
+        found = self.imports.get(_number(event.cause))
+        if found is not None and event.params.get("kept") is False:
+            self.staged.pop(found.manifest or "", None)
+            self._close_volumes(found, "failed")
+
+    def _close_volumes(self, last: Import, state: str) -> None:
+        """Say of every earlier volume of a medium what became of it with the last one."""
+        for found in [*self.imports.values()]:
+            if found.state == "collecting" and found.manifest == last.manifest:
+                facts: dict[str, Json] = {**found.facts, "completed_by": last.request}
+                self._change_import(found.request, state=state, facts=facts)
+
+    def _add_to_import(self, event: Event, **changes: object) -> None:
+        found = self.imports.get(_number(event.cause))
+        if found is not None:
+            facts = {**found.facts, **event.params}
+            self._change_import(found.request, facts=facts, events=(*found.events, event.seq), **changes)
+
+    def _decide(self, event: Event, state: str) -> int:
+        """Close a request, and with it what lies in quarantine for it."""
+        request = _number(event.params.get("request"))
+        found = self.imports.get(request)
+        if found is not None:
+            reason = event.params.get("reason")
+            self.staged.pop(found.manifest or "", None)
+            self._change_import(
+                request,
+                state=state,
+                decided_by=event.actor.person,
+                reason=reason if isinstance(reason, str) else None,
+                events=(*found.events, _number(event.cause), event.seq),
+            )
+        return request
 
     def _admitted(self, event: Event) -> None:
-        request = _number(event.params.get("request"))
-        self._change_import(request, state="admitted", decided_by=event.actor.person)
+        request = self._decide(event, "admitted")
         listed = event.params.get("artefacts")
-        digests = [artefact.parse(value).digest for value in (listed if isinstance(listed, list) else [])]
+        found = [artefact.parse(value) for value in (listed if isinstance(listed, list) else [])]
+        names = self._next_names(found, self._collection(request))
         self.active = _number(event.params.get("generation"))
-        self.generations.append(Generation(self.active, tuple(digests), request, event.seq))
+        self.generations.append(Generation(self.active, names, request, event.seq))
         root = event.params.get("root")
         if isinstance(root, dict):
             self.root = {**(self.root or {}), **root}
+        self.take_floor(event)
+
+    def next_generation(self, brought: Iterable[Artefact]) -> tuple[str, ...]:
+        """Tell what is in force once a bundle is admitted to the active generation.
+
+        What it brings takes the place of what is there under the same kind and name; everything else stays in force.
+
+        Args:
+            brought: The bundle's artefacts.
+
+        Returns:
+            Digests, sorted.
+        """
+        return tuple(sorted({one.digest for one in self._next_names(brought, "").values()}))
+
+    def _next_names(self, brought: Iterable[Artefact], collection: str) -> dict[tuple[str, str], Called]:
+        """Put a bundle's artefacts under their names; who brought the same bytes before stays their publisher."""
+        generation = self.generation()
+        names = dict(generation.names) if generation else {}
+        for one in brought:
+            place = (one.kind.value, one.name)
+            before = names.get(place)
+            if before is not None and before.digest == one.digest and collection:
+                names[place] = replace(before, version=one.version)
+            else:
+                names[place] = Called(one.digest, one.version, collection)
+        return names
+
+    def _collection(self, request: int) -> str:
+        found = self.imports.get(request)
+        return str(found.facts.get("collection") or "") if found else ""
+
+    def called(self, kind: Kind, name: str) -> Called | None:
+        """Tell what media brought under a name and is in force.
+
+        Args:
+            kind: The kind.
+            name: The name.
+
+        Returns:
+            It, or None.
+        """
+        generation = self.generation()
+        return generation.names.get((kind.value, name)) if generation else None
 
     def _rejected(self, event: Event) -> None:
-        self._change_import(
-            _number(event.params.get("request")), state="rejected", decided_by=event.actor.person
-        )
+        self._decide(event, "rejected")
+
+    def _discarded(self, event: Event) -> None:
+        request = self._decide(event, "discarded")
+        if request in self.imports:
+            self._close_volumes(self.imports[request], "discarded")
+
+    def _collected(self, event: Event) -> None:
+        """Count as gone what is about to be removed: a removal that was cut short is brought to its end at the next start."""
+        numbers = event.params.get("generations")
+        gone = set(numbers) if isinstance(numbers, list) else set()
+        self.generations = [
+            replace(one, kept=False) if one.number in gone else one for one in self.generations
+        ]
+        self.collected |= dict.fromkeys(_texts(event.params.get("artefacts")), event.seq)
+
+    def _spared(self, event: Event) -> None:
+        for digest in _texts(event.params.get("spared")):
+            self.collected.pop(digest, None)
+
+    def _damaged(self, event: Event) -> None:
+        self.damaged[str(event.params.get("artefact"))] = event.seq
 
     def _rolled_back(self, event: Event) -> None:
         self.active = _number(event.params.get("generation"))
@@ -261,12 +317,14 @@ class State:
         Returns:
             True if it may be loaded.
         """
-        brought = {found for generation in self.generations for found in generation.artefacts}
-        if digest in brought:
-            generation = self.generation()
-            return generation is not None and digest in generation.artefacts
-        found = self.artefacts.get(digest)
-        return found is not None and all(self.is_active(parent) for parent in found.parents)
+        if digest in self.collected:
+            return False
+        generation = self.generation()
+        if generation is not None and digest in generation.artefacts:
+            return True
+        return digest in self.made and all(
+            self.is_active(parent) for parent in self.artefacts[digest].parents
+        )
 
     def resolve(self, name: str, *kinds: Kind) -> Artefact:
         """Find an artefact by what a person calls it.
@@ -284,11 +342,7 @@ class State:
         """
         among = [found for found in self.artefacts.values() if not kinds or found.kind in kinds]
         plain, _, version = name.partition("@")
-        named = [
-            found
-            for found in among
-            if found.name == plain and version in ("", found.version) and self.is_active(found.digest)
-        ]
+        named = self._named(plain, version, *kinds)
         if named:
             return max(named, key=lambda found: found.made_by or 0)
         digits = name.removeprefix("sha512:")
@@ -301,6 +355,10 @@ class State:
             raise UntrustedRequest(
                 "artefact.ambiguous", f"{name} fits {len(fitting)} artefacts.", remedy="Give more digits."
             )
+        called = [found for found in among if found.name == plain and version in ("", found.version)]
+        gone = [*fitting, *called]
+        if not named and gone and all(found.digest in self.collected for found in gone):
+            raise self.gone(gone[-1])
         if not fitting:
             wanted = " or ".join(kind.value for kind in kinds) or "artefact"
             raise NotFound(
@@ -309,6 +367,57 @@ class State:
                 remedy="See `holdfast model list` for what is here.",
             )
         return fitting[0]
+
+    def _named(self, name: str, version: str, *kinds: Kind) -> list[Artefact]:
+        """List what may be loaded now and goes by a name: what media brought under it, and what was made here."""
+        brought = [self.called(kind, name) for kind in kinds or Kind]
+        named = [
+            self.artefacts[one.digest] for one in brought if one is not None and version in ("", one.version)
+        ]
+        named += [
+            one
+            for one in self.artefacts.values()
+            if (one.name, not kinds or one.kind in kinds) == (name, True)
+            and version in ("", one.version)
+            and one.digest in self.made
+        ]
+        return [one for one in named if self.is_active(one.digest)]
+
+    def gone(self, found: Artefact) -> NotFound:
+        """Say that an artefact was taken out of the store, and how to have it again.
+
+        Args:
+            found: An artefact that is on the record and in ``collected``.
+
+        Returns:
+            The error, not raised.
+        """
+        bundle = self.brought_by(found.digest)
+        return NotFound(
+            "artefact.collected",
+            f"{found.kind} {found.name}@{found.version} was removed from the store by event {self.collected[found.digest]}.",
+            remedy=f"Import the medium {bundle} again." if bundle else "Make it again.",
+            digest=found.digest,
+            medium=bundle,
+        )
+
+    def brought_by(self, digest: str) -> str | None:
+        """Tell which medium brought an artefact to this site, or would have.
+
+        Args:
+            digest: The artefact.
+
+        Returns:
+            Name and version of the bundle that was imported last with it, or that such a bundle names as its origin.
+        """
+        told = None
+        for found in sorted(self.imports.values(), key=lambda one: -one.request):
+            listed, origins = found.facts.get("artefacts"), found.facts.get("origins")
+            if any(isinstance(one, dict) and one["digest"] == digest for one in _items(listed)):
+                return f"{found.facts.get('name')} {found.facts.get('version')}"
+            if told is None and isinstance(origins, dict) and digest in origins:
+                told = str(origins[digest])
+        return told
 
     def lineage(self, digest: str) -> list[Artefact]:
         """List everything an artefact was made from.
@@ -347,6 +456,10 @@ def tighten(known: Label, told: Label) -> Label:
 
 def _texts(value: Json) -> list[str]:
     return [str(item) for item in value] if isinstance(value, list) else []
+
+
+def _items(value: Json) -> list[Json]:
+    return value if isinstance(value, list) else []
 
 
 def _number(value: Json) -> int:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 MAX_SQL = 65_536  # bytes of one statement
 MAX_ROWS = 10_000  # rows of one answer
 MAX_ANSWER = 2 * 2**20  # characters of one answer; a frame carries them even if each is written as \u0000
-MAX_CELL = 70_000  # characters of one cell; an event's params fit
+MAX_CELL = 270_000  # characters of one cell; an event's params fit
 MAX_SECONDS = 10.0  # of one statement
 MAX_NODES = 20_000  # nodes of a statement's syntax tree
 _FETCH = 256  # rows taken from DuckDB at once

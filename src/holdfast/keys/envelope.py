@@ -71,6 +71,18 @@ def seal(pair: KeyPair, passphrase: str, *, n: int = SCRYPT_N) -> bytes:
     return canonical.encode({**head, "sealed": sealed.hex()}) + b"\n"
 
 
+def is_envelope(data: bytes) -> bool:
+    """Tell whether a file claims to hold secret keys, whatever it is called.
+
+    Args:
+        data: The file's bytes.
+
+    Returns:
+        True if it names the schema of envelopes.
+    """
+    return SCHEMA.encode("ascii") in data
+
+
 def public_of(envelope: bytes) -> PublicKeys:
     """Read who an envelope belongs to, without opening it.
 
@@ -117,7 +129,7 @@ def open_envelope(envelope: bytes, passphrase: str) -> KeyPair:
 
 
 def _read(envelope: bytes) -> tuple[dict[str, Json], PublicKeys, bytes, bytes, int, bytes]:
-    value = canonical.decode(envelope, limit=MAX_ENVELOPE, what="the key file")
+    value = canonical.decode(envelope, limit=MAX_ENVELOPE, what="The key file")
     if not isinstance(value, dict) or set(value) != {"schema", "kdf", "cipher", "public", "sealed"}:
         raise _bad("its fields are not exactly schema, kdf, cipher, public, sealed")
     kdf, cipher = value["kdf"], value["cipher"]

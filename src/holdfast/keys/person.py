@@ -189,7 +189,7 @@ def parse_public(data: bytes) -> PublicKeys:
     Raises:
         UntrustedInput: If it is malformed.
     """
-    return public_from_json(canonical.decode(data, limit=MAX_PUBLIC_DOCUMENT, what="the public key"))
+    return public_from_json(canonical.decode(data, limit=MAX_PUBLIC_DOCUMENT, what="The public key"))
 
 
 def public_from_json(value: Json) -> PublicKeys:

@@ -53,7 +53,7 @@ def decode(data: bytes) -> KeyPair:
     Raises:
         VerificationFailed: If the file is not what was written.
     """
-    value = canonical.decode(data, limit=MAX_FILE, what="the service key", error=VerificationFailed)
+    value = canonical.decode(data, limit=MAX_FILE, what="The service key", error=VerificationFailed)
     if not isinstance(value, dict) or set(value) != {"schema", "holder", "ed25519", "ml-dsa-87"}:
         raise _bad()
     if value["schema"] != SCHEMA or not isinstance(value["holder"], str):

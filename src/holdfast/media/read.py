@@ -1,22 +1,25 @@
 """A medium, read through one directory descriptor.
 
 Invariants: nothing outside the folder is ever opened, for every step of a path is taken relative to an open folder and
-links are refused; only plain files are read, each within a bound; nothing is written.
+links, symbolic and hard, are refused; only plain files are read, each within a bound; no two names in a folder differ in
+letter case or Unicode form alone; nothing is written. A medium that is pulled out in the middle is an error like any other.
 """
 
 from __future__ import annotations
 
 import os
 import stat
+import unicodedata
 from typing import TYPE_CHECKING, Self
 
 from holdfast.errors import NotFound, UntrustedBundle
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
-MAX_ENTRIES = 2_000_000  # files of one medium: twice the chunks of the largest file
-MAX_DEPTH = 3  # folders: chunks/<aa>/<hex>
+MAX_ENTRIES = 500_000  # files and folders of one medium: twice what a manifest can name
+MAX_DEPTH = 4  # names in a path: targets/<kind>s/<collection>/manifest.json
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Without O_NONBLOCK a named pipe put in the place of a file would hold the reader for ever.
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -63,34 +66,76 @@ class Medium:
         Raises:
             UntrustedBundle: If something is neither a plain file nor a folder, is too deep, or there is too much.
         """
-        found: dict[str, int] = {}
-        self._list(self._handle, "", found)
-        return found
+        return dict(self.walk())
 
-    def _list(self, handle: int, prefix: str, found: dict[str, int]) -> None:
+    def walk(self, under: str = "") -> Iterator[tuple[str, int]]:
+        """Go through everything on the medium, or in one of its folders, without keeping it.
+
+        Args:
+            under: A folder's path; the whole medium if empty.
+
+        Yields:
+            Path and size in bytes of every plain file; a folder as ``path/`` with size 0, before what is in it.
+
+        Raises:
+            UntrustedBundle: If something is neither a plain file nor a folder, is too deep, or there is too much.
+        """
+        handle = os.dup(self._handle)
         try:
-            self._walk(handle, prefix, found)
-        except OSError as problem:
-            raise unreadable(prefix or ".", problem) from problem
+            for part in under.split("/") if under else ():
+                inner = _descend(handle, part, under)
+                os.close(handle)
+                handle = inner
+            for count, found in enumerate(self._walk(handle, f"{under}/" if under else "")):
+                if count >= MAX_ENTRIES:
+                    raise _unlisted(found[0], "is more than any medium holds")
+                yield found
+        finally:
+            os.close(handle)
 
-    def _walk(self, handle: int, prefix: str, found: dict[str, int]) -> None:
-        with os.scandir(handle) as entries:
-            for entry in entries:
-                path = prefix + entry.name
-                facts = entry.stat(follow_symlinks=False)
-                if len(found) >= MAX_ENTRIES or path.count("/") >= MAX_DEPTH:
-                    raise _unlisted(path, "is more than any medium holds")
-                if stat.S_ISDIR(facts.st_mode):
-                    found[path + "/"] = 0
-                    inner = os.open(entry.name, _FOLDER, dir_fd=handle)
-                    try:
-                        self._list(inner, path + "/", found)
-                    finally:
-                        os.close(inner)
-                elif stat.S_ISREG(facts.st_mode):
-                    found[path] = facts.st_size
-                else:
-                    raise _unlisted(path, "is a link or a special file")
+    def _walk(self, handle: int, prefix: str) -> Iterator[tuple[str, int]]:
+        seen: set[str] = set()
+        for name, facts in _entries(handle, prefix):
+            path = prefix + name
+            alike = unicodedata.normalize("NFKC", name).casefold()
+            if alike in seen:
+                raise UntrustedBundle(
+                    "media.collision",
+                    f"{shown(path)} and another name on the medium are the same on other file systems.",
+                    remedy="Do not import this medium: something was added to it. Copy it again from its publisher.",
+                    file=shown(path),
+                )
+            seen.add(alike)
+            if path.count("/") >= MAX_DEPTH:
+                raise _unlisted(path, "is more than any medium holds")
+            if stat.S_ISDIR(facts.st_mode):
+                yield path + "/", 0
+                inner = _descend(handle, name, path)
+                try:
+                    yield from self._walk(inner, path + "/")
+                finally:
+                    os.close(inner)
+            elif _is_plain(facts):
+                yield path, facts.st_size
+            else:
+                raise _unlisted(path, "is a link or a special file")
+
+    def holds(self, path: str) -> bool:
+        """Tell whether something has a name on the medium.
+
+        Args:
+            path: Its path on the medium, of one part.
+
+        Returns:
+            True if there is something, whatever it is.
+        """
+        try:
+            os.stat(path, dir_fd=self._handle, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        except OSError as problem:
+            raise unreadable(path, problem) from problem
+        return True
 
     def open(self, path: str) -> int:
         """Open a plain file.
@@ -116,7 +161,12 @@ class Medium:
             raise unreadable(path, problem) from problem
         finally:
             os.close(handle)
-        if not stat.S_ISREG(os.fstat(file).st_mode):
+        try:
+            plain = _is_plain(os.fstat(file))
+        except OSError as problem:
+            os.close(file)
+            raise unreadable(path, problem) from problem
+        if not plain:
             os.close(file)
             raise _unlisted(path, "is a link or a special file")
         return file
@@ -150,6 +200,19 @@ class Medium:
         return data
 
 
+def shown(path: str) -> str:
+    """Write a path as text that every terminal and file takes, whatever bytes the medium's names are made of.
+
+    Args:
+        path: A path as the system gave it.
+
+    Returns:
+        The path; what is not printable, or not text, is escaped.
+    """
+    text = path.encode("utf-8", "backslashreplace").decode()
+    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
+
+
 def unreadable(path: str, problem: OSError) -> UntrustedBundle:
     """Say that a file of the medium can't be read.
 
@@ -163,8 +226,27 @@ def unreadable(path: str, problem: OSError) -> UntrustedBundle:
     missing = isinstance(problem, FileNotFoundError)
     return UntrustedBundle(
         "media.missing" if missing else "media.unreadable",
-        f"{path} is missing from the medium." if missing else f"{path} can't be read: {problem.strerror}.",
+        f"{shown(path)} is missing from the medium."
+        if missing
+        else f"{shown(path)} can't be read: {problem.strerror}.",
         remedy="Copy the medium again from its publisher; this copy is incomplete or damaged.",
+        file=shown(path),
+    )
+
+
+def changed(path: str) -> UntrustedBundle:
+    """Say that a file of the medium is not what was signed.
+
+    Args:
+        path: Its path on the medium.
+
+    Returns:
+        The error, not raised.
+    """
+    return UntrustedBundle(
+        "media.changed",
+        f"{shown(path)} on the medium is not what its publisher signed.",
+        remedy="Copy the medium again from its publisher; this copy was changed or is damaged.",
         file=path,
     )
 
@@ -184,7 +266,28 @@ def unlisted(path: str) -> UntrustedBundle:
 def _unlisted(path: str, why: str) -> UntrustedBundle:
     return UntrustedBundle(
         "media.unlisted",
-        f"{path} on the medium {why}.",
+        f"{shown(path)} on the medium {why}.",
         remedy="Do not import this medium: something was added to it. Copy it again from its publisher.",
-        file=path,
+        file=shown(path),
     )
+
+
+def _is_plain(facts: os.stat_result) -> bool:
+    """A second name for a file can lie outside the medium, and change it from there."""
+    return stat.S_ISREG(facts.st_mode) and facts.st_nlink <= 1
+
+
+def _descend(handle: int, name: str, path: str) -> int:
+    try:
+        return os.open(name, _FOLDER, dir_fd=handle)
+    except OSError as problem:
+        raise unreadable(path, problem) from problem
+
+
+def _entries(handle: int, prefix: str) -> Iterator[tuple[str, os.stat_result]]:
+    try:
+        with os.scandir(handle) as entries:
+            for entry in entries:
+                yield entry.name, entry.stat(follow_symlinks=False)
+    except OSError as problem:
+        raise unreadable(prefix or ".", problem) from problem

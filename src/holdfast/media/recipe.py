@@ -79,7 +79,7 @@ class ArtefactSpec(_Strict):
         parents: What it was derived from: ``kind/name`` of an artefact above, or a digest.
     """
 
-    kind: Literal["base", "tokenizer", "adapter", "dataset", "suite", "recipe", "merged"]
+    kind: Literal["base", "tokenizer", "adapter", "dataset", "suite", "recipe", "merged", "gguf"]
     name: Name
     version: Name
     path: Path_
@@ -99,7 +99,7 @@ class MediumRecipe(_Strict):
         description: A sentence for people.
         publisher: Who makes it, for people.
         expires_days: How long the medium may be imported.
-        artefact: Its artefacts.
+        artefact: Its artefacts; none for a medium that only brings revocations.
     """
 
     schema_: Literal["holdfast.medium/1"] = Field(alias="schema")
@@ -108,7 +108,7 @@ class MediumRecipe(_Strict):
     description: Text
     publisher: Text
     expires_days: int = Field(default=365, ge=1, le=1825)
-    artefact: list[ArtefactSpec] = Field(min_length=1, max_length=MAX_ARTEFACTS)
+    artefact: list[ArtefactSpec] = Field(default_factory=list, max_length=MAX_ARTEFACTS)
 
 
 class Recipe:

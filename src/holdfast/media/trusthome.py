@@ -6,6 +6,7 @@ another way; a home keeps the root it was founded with until that root's own suc
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from tuf.api.metadata import Root, Snapshot, Timestamp
 from holdfast import canonical
 from holdfast.errors import Conflict, NotFound, UntrustedBundle, VerificationFailed
 from holdfast.store import disk
-from holdfast.trust import fingerprint, metadata
+from holdfast.trust import fingerprint, metadata, revocation
 from holdfast.trust.workflow import TrustState, Workflow
 
 if TYPE_CHECKING:
@@ -22,13 +23,18 @@ if TYPE_CHECKING:
 
     from holdfast.canonical import Json
     from holdfast.media.verify import VerifiedMedium
+    from holdfast.store.disk import Disk
 
 SCHEMA = "holdfast.trust/1"
 FILE = "state.json"
-_KEPT = (Root.type, Timestamp.type, Snapshot.type)
-MAX_STATE = (
-    sum(metadata.MAX_BYTES[role] for role in _KEPT) + 64 * 1024
-)  # bytes: the metadata and our own facts
+_REVOCATIONS = "revocations"
+_KEPT = {  # what is kept of other people's documents, and the most bytes of each
+    Root.type: metadata.MAX_BYTES[Root.type],
+    Timestamp.type: metadata.MAX_BYTES[Timestamp.type],
+    Snapshot.type: metadata.MAX_BYTES[Snapshot.type],
+    _REVOCATIONS: revocation.MAX_DOCUMENT,
+}
+MAX_STATE = sum(_KEPT.values()) + 64 * 1024  # bytes: those documents and our own facts
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
@@ -117,30 +123,74 @@ def load(folder: Path) -> TrustState:
             "No root is pinned in this home.",
             remedy="Pin one with `holdfast trust init ROOT --fingerprint ...`.",
         ) from None
-    value = canonical.decode(data, limit=MAX_STATE, what="the trust state", error=VerificationFailed)
+    value = canonical.decode(data, limit=MAX_STATE, what="The trust state", error=VerificationFailed)
     if not isinstance(value, dict) or set(value) != {"schema", "floor", *_KEPT} or value["schema"] != SCHEMA:
         raise _bad("its fields are wrong")
     if value[Root.type] is None:
         raise _bad("it holds no root")
-    root, timestamp, snapshot = (None if value[r] is None else canonical.encode(value[r]) for r in _KEPT)
-    return TrustState(root or b"", timestamp, snapshot, _floor(value["floor"]))
+    root, timestamp, snapshot, revoked = (
+        None if value[name] is None else canonical.encode(value[name]) for name in _KEPT
+    )
+    return TrustState(root or b"", timestamp, snapshot, _floor(value["floor"]), revoked)
 
 
-def commit_trust(verified: VerifiedMedium, folder: Path) -> None:
+def commit_trust(verified: VerifiedMedium, folder: Path, on: Disk = disk.HOST) -> None:
     """Believe what a medium showed; called once its artefacts are in the store.
 
     Args:
         verified: The medium's verdict.
         folder: The home's trust folder.
+        on: The disk.
+
+    Raises:
+        NoSpace: If the disk is full.
+        OperationFailed: If the disk failed.
     """
-    disk.write_file(folder / FILE, _encode(verified.state))
+    _write(folder, _encode(verified.state), on)
+
+
+def copy_trust(source: Path, folder: Path, on: Disk = disk.HOST) -> None:
+    """Believe what was put down in another folder.
+
+    Args:
+        source: That folder; its state is read as ``load`` reads it.
+        folder: The home's trust folder.
+        on: The disk.
+
+    Raises:
+        NotFound: If nothing was put down there.
+        VerificationFailed: If it is not what was written.
+        NoSpace: If the disk is full.
+        OperationFailed: If the disk failed.
+    """
+    _write(folder, _encode(load(source)), on)
+
+
+def set_floor(folder: Path, moment: datetime) -> None:
+    """Set the time floor, up or down: what two people agreed on, or what the log says that they did.
+
+    Args:
+        folder: The home's trust folder.
+        moment: The new floor, with a time zone.
+
+    Raises:
+        NoSpace: If the disk is full.
+        OperationFailed: If the disk failed.
+    """
+    _write(folder, _encode(replace(load(folder), floor=moment)), disk.HOST)
+
+
+def _write(folder: Path, data: bytes, on: Disk) -> None:
+    with disk.faults("the trust state"):
+        disk.write_file(folder / FILE, data, on=on)
 
 
 def _encode(state: TrustState) -> bytes:
-    # Metadata files are canonical JSON, so that they can be kept as values and written back byte for byte.
+    # These documents are canonical JSON, so that they can be kept as values and written back byte for byte.
+    documents = (state.root, state.timestamp, state.snapshot, state.revocations)
     kept: dict[str, Json] = {
-        role: None if data is None else canonical.decode(data, limit=metadata.MAX_BYTES[role], what=role)
-        for role, data in zip(_KEPT, (state.root, state.timestamp, state.snapshot), strict=True)
+        name: None if data is None else canonical.decode(data, limit=limit, what=name)
+        for (name, limit), data in zip(_KEPT.items(), documents, strict=True)
     }
     floor = state.floor.astimezone(UTC).strftime(_TIME) if state.floor else None
     return canonical.encode({"schema": SCHEMA, "floor": floor, **kept})

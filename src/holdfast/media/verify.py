@@ -1,15 +1,17 @@
-"""Judging a medium, with no daemon and nothing written.
+"""Judging a medium, or one volume of it: metadata, then the listing, then every chunk.
 
-Order of operations: list everything; verify the roots' chain up to the trusted one and beyond it; timestamp, snapshot, targets
-(``trust.workflow``, with the signing policy); the manifest by its hash; the listing against the manifest, in both
-directions; then, unless the caller hashes while copying, every chunk by its digest, in parallel, and every file's cuts.
+Order of operations: the trusted root is walked up through the medium's roots; timestamp, snapshot, targets and those delegated
+roles that lead to the manifest are verified by the workflow; the revocation list is judged against the one believed before; the
+manifest is hashed, parsed and held to the paths that its publisher may speak for; the names on the medium must then be exactly
+those that metadata, manifest and volume tell of; last, every chunk that should be here is hashed, and every file must be cut
+where our rule cuts it. Invariants: nothing is written; no size or count is believed before it is bounded; what can't be
+compared with something signed is refused; memory does not grow with the medium, only with its manifest; a fault on a volume
+names that volume.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
-from concurrent.futures import ThreadPoolExecutor
+import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -17,22 +19,34 @@ from tuf.api.exceptions import LengthOrHashMismatchError
 from tuf.api.metadata import Root, Snapshot, Targets, Timestamp
 
 from holdfast import hashing
-from holdfast.errors import OperationFailed, UntrustedBundle
-from holdfast.formats import chunking
-from holdfast.media import layout, manifest, read
+from holdfast.errors import UntrustedBundle
+from holdfast.media import contents as contents_of
+from holdfast.media import layout, manifest, read, volume
 from holdfast.media.read import Medium
-from holdfast.store.hashfile import STEP, THREADS
-from holdfast.trust import fingerprint, floor, metadata
+from holdfast.trust import fingerprint, floor, metadata, revocation, standing
+from holdfast.trust.profile import HOLDFAST
 from holdfast.trust.workflow import TrustState, Workflow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from datetime import datetime
     from pathlib import Path
 
+    from tuf.api.metadata import TargetFile
+
     from holdfast.artefact import Artefact
-    from holdfast.formats.chunking import Chunk
     from holdfast.media.manifest import Manifest
+    from holdfast.media.volume import Volume
+    from holdfast.trust.delegation import Found
+    from holdfast.trust.revocation import RevocationList
+
+MAX_TARGETS = 16  # names in the folder of targets: a manifest in two folders, and the revocations
+MAX_METADATA = 11_000  # names in the folder of metadata: 9,999 roots, and the roles
+MAX_ROLES = 100  # delegated roles of one medium: each file is read and judged
+_TOP = frozenset({Root.type, Timestamp.type, Snapshot.type, Targets.type})
+DAMAGE = frozenset(
+    {"media.changed", "media.missing", "media.unreadable"}
+)  # what copying a volume again mends
 
 
 class Progress(Protocol):
@@ -58,9 +72,14 @@ class VerifiedMedium:
         digest: SHA-512 of the manifest: the bundle's name.
         root_version: Version of the newest root.
         fingerprint: Fingerprint of the newest root.
-        holders: Who signed.
+        holders: Who signed the metadata that vouches for the manifest.
         size: Bytes of all its artefacts.
         state: What is to be believed once it is imported.
+        role: The role that vouches for the manifest: ``targets`` or a delegated one.
+        expires: When the metadata on it ends.
+        expected: Digests of the chunks that are on this medium or volume.
+        volume: Which volume it is, or None.
+        revocations: The revocation list on it, or None.
     """
 
     medium: Medium
@@ -71,6 +90,11 @@ class VerifiedMedium:
     holders: tuple[str, ...]
     size: int
     state: TrustState
+    role: str
+    expires: datetime
+    expected: frozenset[str]
+    volume: Volume | None = None
+    revocations: RevocationList | None = None
 
     @property
     def artefacts(self) -> tuple[Artefact, ...]:
@@ -84,16 +108,18 @@ def verify_medium(
     now: datetime,
     progress: Progress,
     *,
+    waived: Collection[str] = frozenset(),
     contents: bool = True,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> VerifiedMedium:
-    """Judge a medium.
+    """Judge a medium, or one volume of it.
 
     Args:
         place: Its folder, or a descriptor of it.
         state: What is trusted: the pinned root, and what was imported before.
         now: What the host's clock says, with a time zone.
         progress: Told of the bytes hashed.
+        waived: Digests of timestamp files whose medium may be expired: two administrators granted it.
         contents: Whether to hash every chunk; an import says False, for it hashes while it copies.
         cancelled: Asked between chunks whether to stop.
 
@@ -106,95 +132,133 @@ def verify_medium(
         OperationFailed: If it was cancelled.
     """
     medium = Medium(place)
+    part: Volume | None = None
     try:
-        listing = medium.listing()
-        workflow = _walk(medium, listing, state, now)
-        target = workflow.update_targets(_metadata(medium, Targets.type, layout.TARGETS_METADATA))
-        data = medium.read(layout.MANIFEST, manifest.MAX_MANIFEST)
-        try:
-            target.verify_length_and_hashes(data)
-        except LengthOrHashMismatchError as problem:
-            raise changed(layout.MANIFEST) from problem
-        found = manifest.parse(data)
-        _compare(listing, found)
-        verdict = VerifiedMedium(
-            medium=medium,
-            manifest=found,
-            digest=hashing.sha512(data),
-            root_version=workflow.root.version,
-            fingerprint=fingerprint.of_root(workflow.root_bytes),
-            holders=workflow.holders,
-            size=sum(entry.artefact.size for entry in found.entries),
-            state=workflow.state(floor.raised(now, state.floor, found.created, workflow.expires)),
-        )
+        if medium.holds(layout.VOLUME):
+            part = volume.parse(medium.read(layout.VOLUME, volume.MAX_FILE))
+        verdict = _judge(medium, part, state, now, waived)
         if contents:
-            _hash_all(medium, found, progress, cancelled)
+            contents_of.hash_all(verdict, progress, cancelled)
+    except UntrustedBundle as problem:
+        medium.close()
+        raise of_volume(problem, part) from problem
     except BaseException:
         medium.close()
         raise
     return verdict
 
 
-def check_cuts(
-    name: str, read_bytes: Callable[[int, int], bytes], size: int, chunks: tuple[Chunk, ...]
-) -> None:
-    """Check that a file is cut where our rule cuts it, so that its digest can be found again from the file alone.
+def of_volume(problem: UntrustedBundle, part: Volume | None) -> UntrustedBundle:
+    """Name the volume in an error that was found on it.
 
     Args:
-        name: The file's path, for the rule and for messages.
-        read_bytes: Gives bytes of the file.
-        size: The file's size in bytes.
-        chunks: Its chunks as the manifest lists them.
-
-    Raises:
-        UntrustedBundle: If the cuts are others, or the file has no valid header.
-    """
-    if chunking.plan_for(name, read_bytes, size) != tuple(chunk.size for chunk in chunks):
-        raise UntrustedBundle(
-            "media.cuts",
-            f"{name} is cut into chunks at other places than the format prescribes.",
-            remedy="Have the medium built again by Holdfast.",
-            file=name,
-        )
-
-
-def changed(path: str) -> UntrustedBundle:
-    """Say that a file of the medium is not what was signed.
-
-    Args:
-        path: Its path on the medium.
+        problem: What is wrong.
+        part: The volume that it was found on, or None.
 
     Returns:
-        The error, not raised.
+        The same error if there are no volumes; else one that names the volume, and says so where another copy of it would
+        mend it.
     """
+    if part is None or "volume" in problem.fields:
+        return problem
+    damaged = problem.key in DAMAGE
     return UntrustedBundle(
-        "media.changed",
-        f"{path} on the medium is not what its publisher signed.",
-        remedy="Copy the medium again from its publisher; this copy was changed or is damaged.",
-        file=path,
+        problem.key,
+        f"Volume {part.number} of {part.count}{' is damaged' if damaged else ''}: {problem.message}",
+        remedy=f"Make volume {part.number} again; the other volumes stay as they are."
+        if damaged
+        else problem.remedy,
+        **problem.fields,
+        volume=part.number,
+        volumes=part.count,
     )
 
 
-def _walk(medium: Medium, listing: dict[str, int], state: TrustState, now: datetime) -> Workflow:
-    """Take the workflow from the trusted root to the snapshot."""
-    versions = sorted(v for v in map(layout.root_version, listing) if v is not None)
+def _judge(
+    medium: Medium, part: Volume | None, state: TrustState, now: datetime, waived: Collection[str]
+) -> VerifiedMedium:
+    """Judge everything but the chunks' bytes."""
+    roots = _roots(medium)
+    workflow = _walk(medium, roots, state, now, waived)
+    vouched, data = _find_manifest(medium, workflow)
+    found = manifest.parse(data)
+    _limit(found, vouched, workflow)
+    _check_paths(found)
+    digest = hashing.sha512(data)
+    listed = _revocations(medium, workflow, state)
+    expected = frozenset(found.carried) if part is None else volume.assigned(part, found, digest)
+    roles = _roles(medium, workflow)
+    _compare(
+        medium,
+        {
+            *map(layout.root, roots),
+            *map(layout.role, roles),
+            *(layout.TIMESTAMP, layout.SNAPSHOT, layout.TARGETS_METADATA),
+            layout.target(vouched.path),
+            *((layout.target(layout.REVOCATIONS),) if listed is not None else ()),
+            *((layout.VOLUME,) if part is not None else ()),
+        },
+        {layout.chunk(one): size for one, size in found.carried.items() if one in expected},
+    )
+    risen = floor.raised(now, state.floor, found.created, workflow.expires)
+    return VerifiedMedium(
+        medium=medium,
+        manifest=found,
+        digest=digest,
+        root_version=workflow.root.version,
+        fingerprint=fingerprint.of_root(workflow.root_bytes),
+        holders=vouched.found.holders,
+        size=sum(entry.artefact.size for entry in found.entries),
+        state=workflow.state(risen, None if listed is None else listed.encode()),
+        role=vouched.found.role,
+        expires=workflow.expires,
+        expected=expected,
+        volume=part,
+        revocations=listed,
+    )
+
+
+@dataclass(frozen=True)
+class _Vouched:
+    """A manifest's target path and who vouches for it."""
+
+    path: str
+    found: Found
+
+
+def _roots(medium: Medium) -> dict[int, bytes]:
+    """Read every root; their versions must go from 1 up without a gap."""
+    versions = []
+    for count, (path, _) in enumerate(medium.walk(layout.METADATA)):
+        if count == MAX_METADATA:
+            raise read.unlisted(path)
+        if (version := layout.root_version(path)) is not None:
+            versions.append(version)
+    versions.sort()
     for expected, version in enumerate(versions or [0], start=1):
         if version != expected:
             raise read.unreadable(layout.root(expected), FileNotFoundError())
-    roots = {version: _metadata(medium, Root.type, layout.root(version)) for version in versions}
+    return {version: _metadata(medium, Root.type, layout.root(version)) for version in versions}
+
+
+def _walk(
+    medium: Medium, roots: dict[int, bytes], state: TrustState, now: datetime, waived: Collection[str]
+) -> Workflow:
+    """Take the workflow from the trusted root to the targets."""
     # The whole chain on the medium must hold by itself, so that no byte of an older root can change unnoticed ...
     chain = Workflow(TrustState(roots[1]), now)
-    for version in versions[1:]:
+    for version in range(2, len(roots) + 1):
         chain.update_root(roots[version])
     # ... and it must pass through the root that we trust.
-    workflow = Workflow(state, now)
+    workflow = Workflow(state, now, waived=waived)
     trusted = workflow.root.version
     if trusted in roots and fingerprint.of_root(roots[trusted]) != fingerprint.of_root(state.root):
         raise _unpinned(roots[trusted], trusted)
-    for version in range(trusted + 1, versions[-1] + 1):
+    for version in range(trusted + 1, len(roots) + 1):
         workflow.update_root(roots[version])
     workflow.update_timestamp(_metadata(medium, Timestamp.type, layout.TIMESTAMP))
     workflow.update_snapshot(_metadata(medium, Snapshot.type, layout.SNAPSHOT))
+    workflow.update_targets(_metadata(medium, Targets.type, layout.TARGETS_METADATA))
     return workflow
 
 
@@ -202,75 +266,141 @@ def _metadata(medium: Medium, role: str, path: str) -> bytes:
     return medium.read(path, metadata.MAX_BYTES[role])
 
 
-def _compare(listing: dict[str, int], found: Manifest) -> None:
-    """Compare what is there with what is listed, both ways."""
-    sizes = {layout.chunk(digest): size for digest, size in found.chunks.items()}
-    known = {*sizes, layout.TIMESTAMP, layout.SNAPSHOT, layout.TARGETS_METADATA, layout.MANIFEST}
-    folders = {path.rsplit("/", depth)[0] + "/" for path in known for depth in range(1, path.count("/") + 1)}
-    for path in sorted(listing):
-        if path not in known and path not in folders and layout.root_version(path) is None:
+def _role(medium: Medium, name: str) -> bytes:
+    return _metadata(medium, Targets.type, layout.role(name))
+
+
+def _find_manifest(medium: Medium, workflow: Workflow) -> tuple[_Vouched, bytes]:
+    """Find the one manifest, who vouches for it, and its bytes."""
+    paths = []
+    for count, (path, _) in enumerate(medium.walk(layout.TARGETS)):
+        if count == MAX_TARGETS:
             raise read.unlisted(path)
-    for path, size in sorted(sizes.items()):
-        if path not in listing:
-            raise read.unreadable(path, FileNotFoundError())
-        if listing[path] != size:
-            raise changed(path)
+        if layout.manifest_collection(path) is not None:
+            paths.append(path)
+    if not paths:
+        raise read.unreadable(layout.target(layout.MANIFEST), FileNotFoundError())
+    if len(paths) > 1:
+        raise UntrustedBundle(
+            "media.manifests",
+            f"The medium holds more than one manifest: {' and '.join(sorted(paths)[:2])}.",
+            remedy="Do not import this medium; ask its publisher for one medium per manifest.",
+        )
+    target = paths[0].removeprefix(f"{layout.TARGETS}/")
+    found = workflow.find(target, lambda name: _role(medium, name))
+    data = medium.read(paths[0], manifest.MAX_MANIFEST)
+    _same(found.info, data, paths[0])
+    return _Vouched(target, found), data
 
 
-def _hash_all(medium: Medium, found: Manifest, progress: Progress, cancelled: Callable[[], bool]) -> None:
-    chunks = found.chunks
-    total, done = sum(chunks.values()), 0
-    with ThreadPoolExecutor(THREADS) as pool:
-        work = pool.map(lambda part: _hash_chunk(medium, part[0], part[1], cancelled), chunks.items())
-        for size in work:
-            done += size
-            progress("verifying", done, total)
-    for entry in found.entries:
-        for file in entry.artefact.files:
-            parts = entry.chunks[file.path]
-            check_cuts(file.path, _reader(medium, parts), file.size, parts)
-
-
-def _hash_chunk(medium: Medium, digest: str, size: int, cancelled: Callable[[], bool]) -> int:
-    if cancelled():
-        raise stopped()
-    path = layout.chunk(digest)
-    whole = hashlib.sha512()
-    handle = medium.open(path)
+def _same(info: TargetFile, data: bytes, path: str) -> None:
+    """Hold a target to what vouches for it; another hash than SHA-512 alone would not do."""
+    if "sha512" not in info.hashes:
+        raise metadata.refuse("targets", f"{path} is listed without a SHA-512.", path=path)
     try:
-        while part := os.read(handle, STEP):
-            whole.update(part)
-    except OSError as problem:
-        raise read.unreadable(path, problem) from problem
-    finally:
-        os.close(handle)
-    if "sha512:" + whole.hexdigest() != digest:
-        raise changed(path)
-    return size
+        info.verify_length_and_hashes(data)
+    except LengthOrHashMismatchError as problem:
+        raise read.changed(path) from problem
 
 
-def _reader(medium: Medium, chunks: tuple[Chunk, ...]) -> Callable[[int, int], bytes]:
-    """Give bytes of a file that lies on the medium in chunks."""
+def _limit(found: Manifest, vouched: _Vouched, workflow: Workflow) -> None:
+    """Hold a manifest to the collection and the paths that its publisher may speak for."""
+    path = layout.target(vouched.path)
+    if layout.manifest_collection(path) != found.collection:
+        raise UntrustedBundle(
+            "media.collection",
+            f"{path} says that it is of the collection {found.collection or '(none)'!r}.",
+            remedy="Do not import this medium; ask its publisher for a new one.",
+            file=path,
+        )
+    for entry in found.entries:
+        published = found.publication_path(entry)
+        if not vouched.found.covers(published):
+            raise metadata.refuse(
+                "not-covered",
+                f"The role {vouched.found.role} of root version {workflow.root.version} may not publish {published}.",
+                role=vouched.found.role,
+                path=published,
+            )
 
-    def take(offset: int, length: int) -> bytes:
-        parts, start = bytearray(), 0
-        for chunk in chunks:
-            if start < offset + length and offset < start + chunk.size:
-                data = medium.read(layout.chunk(chunk.digest), chunk.size)
-                parts += data[max(offset - start, 0) : offset + length - start]
-            start += chunk.size
-        return bytes(parts)
 
-    return take
+def _check_paths(found: Manifest) -> None:
+    """Refuse files of one artefact that can't lie side by side on every file system."""
+    for entry in found.entries:
+        alike = {unicodedata.normalize("NFKC", file.path).casefold() for file in entry.artefact.files}
+        above = {path.rsplit("/", depth)[0] for path in alike for depth in range(1, path.count("/") + 1)}
+        if len(alike) != len(entry.artefact.files) or alike & above:
+            raise UntrustedBundle(
+                "media.paths",
+                f"Two files of {entry.artefact.kind} {entry.artefact.name} have names that some file systems take for one,"
+                " or one is named like a folder of another.",
+                remedy="Do not import this medium; ask its publisher for a new one.",
+                artefact=entry.artefact.name,
+            )
 
 
-def stopped() -> OperationFailed:
-    """Say that somebody stopped the work.
+def _revocations(medium: Medium, workflow: Workflow, state: TrustState) -> RevocationList | None:
+    """Read the revocation list, if the targets list one, and hold it to the one believed before."""
+    info, path = workflow.target(layout.REVOCATIONS), layout.target(layout.REVOCATIONS)
+    found = None
+    if info is not None:
+        data = medium.read(path, revocation.MAX_DOCUMENT)
+        _same(info, data, path)
+        found = revocation.parse(data)
+    revocation.follows(None if state.revocations is None else revocation.parse(state.revocations), found)
+    return found
 
-    Returns:
-        The error, not raised.
+
+def _roles(medium: Medium, workflow: Workflow) -> set[str]:
+    """Find the delegated roles whose files must be here: delegated to, and named by the snapshot.
+
+    Those that do not lead to the manifest are judged too, so that no byte on the medium can change unnoticed.
     """
-    return OperationFailed("media.cancelled", "The work on the medium was stopped.", remedy="Start it again.")
+    named = metadata.parse(Snapshot, workflow.accepted[Snapshot.type]).signed.meta
+    files = {Targets.type: workflow.accepted[Targets.type]}
+    while wanted := [
+        name
+        for name in standing.delegators(workflow.root_bytes, files)
+        if name not in files and name not in _TOP and f"{name}.json" in named
+    ]:
+        if len(files) + len(wanted) > MAX_ROLES:
+            raise metadata.refuse(
+                "roles", f"The medium's metadata delegates to more than {MAX_ROLES} roles.", limit=MAX_ROLES
+            )
+        files.update((name, workflow.accepted.get(name) or _role(medium, name)) for name in wanted)
+    for one in standing.of_release(workflow.root_bytes, files):
+        if not one.complete:
+            raise metadata.refuse(
+                "threshold",
+                f"The {one.role} metadata lacks signatures of {one.needed} people.",
+                role=one.role,
+            )
+        named_as, held = workflow.named(one.role), metadata.parse(Targets, files[one.role], one.role)
+        HOLDFAST.named(one.role, named_as, files[one.role], held)
+        if named_as.version != one.version:
+            raise metadata.mixed(one.role)
+    return files.keys() - _TOP
+
+
+def _compare(medium: Medium, known: set[str], chunks: dict[str, int]) -> None:
+    """Compare what is there with what is told, both ways; the first name too much ends it."""
+    folders = {
+        path.rsplit("/", depth)[0] + "/"
+        for path in (*known, *chunks)
+        for depth in range(1, path.count("/") + 1)
+    }
+    # A medium that carries no chunk may still have the folder for them.
+    folders.add(f"{layout.CHUNKS}/")
+    missing = {*known, *chunks}
+    for path, size in medium.walk():
+        if path in missing:
+            missing.remove(path)
+            if chunks.get(path, size) != size:
+                raise read.changed(path)
+        elif path not in folders:
+            raise read.unlisted(path)
+    if missing:
+        raise read.unreadable(min(missing), FileNotFoundError())
 
 
 def _unpinned(data: bytes, version: int) -> UntrustedBundle:

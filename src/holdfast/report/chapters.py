@@ -1,4 +1,4 @@
-"""The seven chapters of the report's pages, each a heading, a sentence and tables.
+"""The eight chapters of the report's pages, each a heading, a sentence and tables.
 
 Invariants: a table says in one sentence what it would show where it is empty, and by how much it was cut; every cell is a
 text. No I/O.
@@ -9,15 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from holdfast.report import gaps, reading, wording
+from holdfast.report.blocks import rows_of, section, table
+from holdfast.report.safeguardpages import safeguards
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     from holdfast.canonical import Json
-
-    Row = Mapping[str, object]
-
-MAX_SHOWN = 200  # rows of a table on the pages; the JSON has all that the facts hold
+    from holdfast.report.blocks import Row
 
 
 def chapters(facts: Row) -> list[Json]:
@@ -36,16 +33,17 @@ def chapters(facts: Row) -> list[Json]:
         _evaluation(facts),
         _service(facts),
         _people(facts),
+        safeguards(facts),
         _refused(facts),
     ]
 
 
 def _came_in(facts: Row) -> dict[str, Json]:
-    return _section(
+    return section(
         "What came in, and from whom",
         "Everything from outside enters as a signed bundle whose signatures lead to a trusted root, is inspected in "
         "confinement, and is admitted by a person before it can be used.",
-        _table(
+        table(
             "Trusted roots",
             (("Version", 1), ("Fingerprint", 4), ("Made on this site", 2), ("Pinned", 2), ("By", 2)),
             rows_of(facts, "trust"),
@@ -58,7 +56,7 @@ def _came_in(facts: Row) -> dict[str, Json]:
             ],
             "No root has been pinned.",
         ),
-        _table(
+        table(
             "Bundles",
             (
                 ("Bundle", 3),
@@ -81,7 +79,7 @@ def _came_in(facts: Row) -> dict[str, Json]:
             ],
             "No bundle has come in.",
         ),
-        _table(
+        table(
             "Imports that ended otherwise",
             (("When", 2), ("Asked for by", 2), ("End", 1), ("Why", 5)),
             rows_of(facts, "imports_refused"),
@@ -93,7 +91,7 @@ def _came_in(facts: Row) -> dict[str, Json]:
             ],
             "None.",
         ),
-        _table(
+        table(
             "Generations",
             (("Generation", 1), ("Act", 2), ("By", 2), ("When", 2)),
             rows_of(facts, "generations"),
@@ -109,11 +107,11 @@ def _came_in(facts: Row) -> dict[str, Json]:
 
 
 def _stores(facts: Row) -> dict[str, Json]:
-    return _section(
+    return section(
         "Where each store is",
         "All data of the site lies in the folders of one home on this machine. A label joins level, compartments and the zones "
         "in which the labelled thing may live; labels only ever tighten.",
-        _table(
+        table(
             "Folders of the home",
             (("Folder", 1), ("Kind", 2), ("What lies there", 4), ("Zones", 2), ("Label", 3)),
             rows_of(facts, "stores"),
@@ -126,7 +124,7 @@ def _stores(facts: Row) -> dict[str, Json]:
             ],
             "None.",
         ),
-        _table(
+        table(
             "Artefacts",
             (
                 ("Kind", 2),
@@ -161,10 +159,10 @@ def _training(facts: Row) -> dict[str, Json]:
     def named(digest: object) -> str:
         return titles.get(str(digest), wording.short(digest))
 
-    return _section(
+    return section(
         "What was trained on what",
         "A run is a recipe and the digests of its base and data. Replaying a run must give the same adapter bit for bit.",
-        _table(
+        table(
             "Data and recipes taken in",
             (("What", 1), ("Name", 3), ("Digest", 2), ("By", 2), ("When", 2)),
             rows_of(facts, "added"),
@@ -177,7 +175,7 @@ def _training(facts: Row) -> dict[str, Json]:
             ],
             "None.",
         ),
-        _table(
+        table(
             "Runs",
             (
                 ("Run", 2),
@@ -201,7 +199,7 @@ def _training(facts: Row) -> dict[str, Json]:
             ],
             "Nothing was trained.",
         ),
-        _table(
+        table(
             "Replays",
             (("Run", 2), ("Adapter", 2), ("Replayed", 2), ("Same bits", 1), ("By", 2), ("When", 2)),
             rows_of(facts, "replays"),
@@ -219,10 +217,10 @@ def _training(facts: Row) -> dict[str, Json]:
 
 
 def _evaluation(facts: Row) -> dict[str, Json]:
-    return _section(
+    return section(
         "How it was judged",
         "Suites are run before and after; a gate decides whether what was trained may be used, and says why.",
-        _table(
+        table(
             "Evaluations",
             (("When", 2), ("What", 2), ("On", 2), ("Scores", 5), ("By", 1)),
             [scored for row in rows_of(facts, "evaluations") for scored in _scored(row)],
@@ -237,7 +235,7 @@ def _evaluation(facts: Row) -> dict[str, Json]:
             ],
             "Nothing was evaluated.",
         ),
-        _table(
+        table(
             "Gates",
             (("When", 2), ("Run", 2), ("Verdict", 1), ("Reasons", 6)),
             rows_of(facts, "gates"),
@@ -249,7 +247,7 @@ def _evaluation(facts: Row) -> dict[str, Json]:
             ],
             "No gate has decided.",
         ),
-        _table(
+        table(
             "Conversions",
             (("When", 2), ("Made", 3), ("Fidelity", 5), ("By", 2)),
             rows_of(facts, "conversions"),
@@ -266,11 +264,11 @@ def _evaluation(facts: Row) -> dict[str, Json]:
 
 
 def _service(facts: Row) -> dict[str, Json]:
-    return _section(
+    return section(
         "What served what",
         "Every request and every answer has a receipt in the log. The text of prompts and answers is sealed outside the log and "
         "is in no report.",
-        _table(
+        table(
             "Servers started",
             (("When", 2), ("By", 2), ("Address", 2), ("Models", 5), ("End", 1)),
             rows_of(facts, "serving"),
@@ -283,7 +281,7 @@ def _service(facts: Row) -> dict[str, Json]:
             ],
             "No server was started.",
         ),
-        _table(
+        table(
             "Answers",
             (
                 ("Model", 3),
@@ -311,10 +309,10 @@ def _service(facts: Row) -> dict[str, Json]:
 
 def _people(facts: Row) -> dict[str, Json]:
     system = reading.mapping(facts.get("system"))
-    return _section(
+    return section(
         "Who acted in which role",
         "A person proves who they are by signing with their own key; the host account they come from is noted beside it.",
-        _table(
+        table(
             "People",
             (("Person", 2), ("Roles", 3), ("Key", 3), ("Host uid", 1), ("Sessions", 2), ("Acts", 5)),
             rows_of(facts, "people"),
@@ -328,7 +326,7 @@ def _people(facts: Row) -> dict[str, Json]:
             ],
             "Nobody is on the record.",
         ),
-        _table(
+        table(
             "Acts of the appliance and of applications",
             (("Act", 3), ("Times", 1)),
             [{"act": act, "times": times} for act, times in system.items()],
@@ -342,18 +340,18 @@ def _refused(facts: Row) -> dict[str, Json]:
     egress = reading.mapping(facts.get("egress"))
     sink = "with" if egress.get("sink") is True else "without"
     walls = reading.mapping(facts.get("walls"))
-    return _section(
+    return section(
         "What was refused",
         f"Egress state: {wording.said(egress.get('state'))}, watched {sink} an egress sink. Workers run in confinement: each has its "
         "inputs, its output and nothing else.",
-        _table(
+        table(
             "Walls around workers on this host",
             (("Wall", 2), ("State", 5)),
             [{"wall": name, "state": state} for name, state in sorted(walls.items())],
             lambda row: [wording.said(row.get("wall")).replace("_", " "), _wall(row.get("state"))],
             "The log does not state them.",
         ),
-        _table(
+        table(
             "Attempts of workers that the walls denied",
             (("Worker", 2), ("Call", 2), ("Destination", 4), ("Times", 1), ("Last", 3)),
             rows_of(facts, "worker_denied"),
@@ -366,7 +364,7 @@ def _refused(facts: Row) -> dict[str, Json]:
             ],
             "None.",
         ),
-        _table(
+        table(
             "Accesses denied to people and applications",
             (("Who", 2), ("Route", 3), ("Reason", 4), ("Times", 1), ("Last", 3)),
             rows_of(facts, "access_denied"),
@@ -379,7 +377,7 @@ def _refused(facts: Row) -> dict[str, Json]:
             ],
             "None.",
         ),
-        _table(
+        table(
             "Acts that did not end well, or have not ended",
             (("Act", 3), ("End", 2), ("Times", 1), ("Last", 3)),
             [
@@ -395,41 +393,6 @@ def _refused(facts: Row) -> dict[str, Json]:
             "None.",
         ),
     )
-
-
-def _section(title: str, lead: str, *blocks: dict[str, Json]) -> dict[str, Json]:
-    return {"title": title, "lead": lead, "blocks": list(blocks)}
-
-
-def _table(
-    title: str,
-    columns: tuple[tuple[str, int], ...],
-    rows: list[Row],
-    cells: Callable[[Row], list[str]],
-    empty: str,
-) -> dict[str, Json]:
-    more = len(rows) - MAX_SHOWN
-    note = f"{more} more rows are in residency.json." if more > 0 else ""
-    return {
-        "title": title,
-        "columns": [name for name, _ in columns],
-        "widths": [width for _, width in columns],
-        "rows": [list(cells(row)) for row in rows[:MAX_SHOWN]],
-        "note": note if rows else empty,
-    }
-
-
-def rows_of(facts: Row, name: str) -> list[Row]:
-    """Give the rows of a section.
-
-    Args:
-        facts: The facts.
-        name: The section.
-
-    Returns:
-        Its rows; none if it has none.
-    """
-    return [reading.mapping(row) for row in wording.entries(facts.get(name))]
 
 
 def _decision(row: Row) -> str:

@@ -28,7 +28,7 @@ FOLDERS = (
     ("log", "append-only segments", "The audit log: the system of record."),
     ("index", "database", "An index of the audit log, rebuilt from it at need."),
     ("store", "files by digest", "Weights, tokenizers, data sets, adapters, runs and other artefacts."),
-    ("quarantine", "files by request", "Imported bundles that wait for a second person."),
+    ("quarantine", "files by manifest", "Imported bundles that wait for a second person."),
     ("jobs", "scratch", "Working folders and telemetry of training and evaluation."),
     ("sealed", "encrypted payloads", "Prompts and answers, sealed outside the log."),
 )
@@ -200,7 +200,7 @@ class Trust:
             self._imported(seen, intent)
         elif seen.action in ("bundle.admit", "bundle.rollback") and seen.outcome == "done":
             self._generation(seen, intent)
-        elif seen.action == "bundle.reject" and seen.outcome == "done":
+        elif seen.action in ("bundle.reject", "bundle.discard") and seen.outcome == "done":
             row = self._requested(seen, intent)
             if row is not None:
                 self._inventory.reject(row["artefacts"])
@@ -220,6 +220,8 @@ class Trust:
                 }
             )
             return
+        if params.get("missing"):
+            return  # one volume of several: the import that completes them speaks for all
         row: Row = {
             "name": reading.text(params.get("name")),
             "version": reading.text(params.get("version")),

@@ -17,6 +17,7 @@ from holdfast.governance import labels
 from holdfast.report import gaps, reading
 from holdfast.report.conduct import Endings, People, Refusals, Service, shared_uids
 from holdfast.report.custody import Inventory, Trust, stores
+from holdfast.report.safeguards import Safeguards
 from holdfast.report.shape import SCHEMA
 from holdfast.report.work import Work
 
@@ -45,6 +46,7 @@ class _Sections:
     people: People = field(default_factory=People)
     refusals: Refusals = field(default_factory=Refusals)
     endings: Endings = field(default_factory=Endings)
+    safeguards: Safeguards = field(default_factory=Safeguards)
     intents: dict[int, View] = field(default_factory=dict)
     founded: View | None = None
     started: View | None = None
@@ -78,6 +80,7 @@ class _Sections:
         self.people.take(seen)
         self.refusals.take(seen)
         self.endings.take(seen)
+        self.safeguards.take(seen)
 
     def _paired(self, seen: View) -> View | None:
         if seen.outcome is not None:
@@ -173,6 +176,9 @@ def gather(
         "gates": cut("gates", sections.work.gates),
         "serving": cut("serving", sections.service.starts),
         "answers": cut("answers", sections.service.answers()),
+        "exceptions": cut("exceptions", sections.safeguards.exceptions()),
+        "revocations": cut("revocations", sections.safeguards.revocations()),
+        "inventories": cut("inventories", sections.safeguards.inventories()),
         "people": cut("people", people),
         "shared_uids": cut("shared_uids", shared_uids(people)),
         "system": dict(sorted(sections.people.system.most_common(reading.MAX_ITEMS))),

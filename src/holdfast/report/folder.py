@@ -21,17 +21,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from holdfast.keys.person import KeyPair
+    from holdfast.report.sign import Form
 
 MAX_FILE = 64 * 2**20  # bytes of one file; a report of thousands of rows has a few MiB
 MAX_ENTRIES = 64  # names in the folder; a report has six
 
 
 def assemble(
-    pdf: bytes, facts: bytes, *, checkpoint: bytes, log_keys: bytes, pair: KeyPair
+    form: Form, pdf: bytes, facts: bytes, *, checkpoint: bytes, log_keys: bytes, pair: KeyPair
 ) -> dict[str, bytes]:
     """Put a report together: the pages, the facts, what they are checked with, and the signature.
 
     Args:
+        form: What kind of report it is.
         pdf: The pages.
         facts: The canonical JSON that they were made from.
         checkpoint: The signed checkpoint whose origin, size and root the facts state.
@@ -42,13 +44,13 @@ def assemble(
         Every file of the folder by name.
     """
     files = {
-        sign.PDF: pdf,
-        sign.FACTS: facts,
+        form.pdf: pdf,
+        form.facts: facts,
         sign.CHECKPOINT: checkpoint,
         sign.LOG_KEYS: log_keys,
         sign.VERIFIER: (resources.files("holdfast.audit") / "verify.py").read_bytes(),
     }
-    return {**files, sign.SIGNATURE: sign.sign(files, pair=pair)}
+    return {**files, form.signature: sign.sign(form, files, pair=pair)}
 
 
 def write(path: Path, files: Mapping[str, bytes]) -> None:
@@ -102,7 +104,7 @@ def read(path: Path) -> dict[str, bytes]:
         raise NotFound(
             "report.folder",
             f"There is no report in {path}: {error.strerror}.",
-            remedy="Give the folder that `holdfast report residency` made.",
+            remedy="Give the folder that `holdfast report residency` or `holdfast bundle receipt` made.",
         ) from error
     if len(names) > MAX_ENTRIES:
         raise _bad(f"it holds {len(names)} entries; {MAX_ENTRIES} are allowed", "")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from holdfast.canonical import Json
 
 OFF = frozenset(("off", "no", "absent", "missing", "unavailable", "none", "false", "not available"))
+SECONDS = len("2026-03-01T12:00:00")  # of a time in UTC: so far times can be compared as texts
 HOLDERS = 2  # distinct signers that a medium must have
 SINK = "egress_sink"
 SERVICE_KEYS = "service_keys"
@@ -33,6 +34,7 @@ def find(facts: dict[str, Json]) -> Iterator[str]:
     """
     yield from (str(gap) for gap in _list(reading.mapping(facts["site"]).get("gaps")))
     yield from _trust(facts)
+    yield from _safeguards(facts)
     yield from _custody(facts)
     yield from _people(facts)
     yield from _host(facts)
@@ -103,6 +105,19 @@ def _trust(facts: dict[str, Json]) -> Iterator[str]:
         admitted = reading.mapping(row.get("admitted"))
         if admitted and admitted.get("by") == row.get("requester"):
             yield f"{named} was admitted by the person who asked for it, or the log does not state who did."
+
+
+def _safeguards(facts: dict[str, Json]) -> Iterator[str]:
+    made = str(facts["made"])[:SECONDS]
+    for row in map(reading.mapping, _list(facts["exceptions"])):
+        decision = reading.mapping(row.get("decision"))
+        named = f"The exception of kind {_said(row.get('kind'))} that {_said(row.get('requester'))} asked for"
+        if row.get("state") != "granted":
+            continue
+        if decision.get("by") == row.get("requester"):
+            yield f"{named} was granted by the same person, or the log does not state by whom."
+        elif row.get("kind") != "floor" and str(row.get("until"))[:SECONDS] > made:
+            yield f"{named} is in force until {_said(row.get('until'))}."
 
 
 def _custody(facts: dict[str, Json]) -> Iterator[str]:

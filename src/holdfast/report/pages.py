@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from holdfast.report import reading, wording
-from holdfast.report.chapters import chapters, rows_of
+from holdfast.report.blocks import rows_of
+from holdfast.report.chapters import chapters
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     Row = Mapping[str, object]
 
 MAX_RUNNING = 70  # characters that fit the head and foot of every page
-GAPS_SECTION = 8  # after the seven that are laid out here
+GAPS_SECTION = 9  # after the eight that are laid out here
 
 
 def lay_out(facts: Row) -> dict[str, Json]:

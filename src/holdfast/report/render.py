@@ -18,20 +18,34 @@ import typst
 
 from holdfast import canonical, hashing
 from holdfast.errors import OperationFailed
-from holdfast.report import pages
+from holdfast.report import pages, receiptpages
+from holdfast.report.sign import FORMS, RECEIPT, RESIDENCY
 
 if TYPE_CHECKING:
     from holdfast.canonical import Json
+    from holdfast.report.sign import Form
 
 LATEST = 2**37  # seconds: the year 6325; the typesetter refuses times near the end of the year 9999
 STANDARDS: list[typst.PDFStandard] = ["a-2a", "ua-1"]
+
+
+def form_of(facts: dict[str, Json]) -> Form:
+    """Tell what kind of report facts are for.
+
+    Args:
+        facts: What ``facts.gather`` or ``receipt.gather`` gives.
+
+    Returns:
+        Its form.
+    """
+    return next((form for form in FORMS if form.facts_schema == facts.get("schema")), RESIDENCY)
 
 
 def render(facts: dict[str, Json]) -> tuple[bytes, bytes]:
     """Make the report's two files.
 
     Args:
-        facts: What ``facts.gather`` gives.
+        facts: What ``facts.gather`` or ``receipt.gather`` gives.
 
     Returns:
         The PDF and the canonical JSON that it was made from.
@@ -40,8 +54,10 @@ def render(facts: dict[str, Json]) -> tuple[bytes, bytes]:
         OperationFailed: If the typesetter refuses the pages.
     """
     data = canonical.encode(facts)
-    template = (resources.files("holdfast.report") / "residency.typ").read_bytes()
-    inputs = {"model": json.dumps(pages.lay_out(facts)), "digest": hashing.sha512(data)}
+    form = form_of(facts)
+    template = (resources.files("holdfast.report") / f"{form.stem}.typ").read_bytes()
+    model = receiptpages.lay_out(facts) if form is RECEIPT else pages.lay_out(facts)
+    inputs = {"model": json.dumps(model), "digest": hashing.sha512(data)}
     compiler = typst.Compiler(
         template,
         font_paths=typst.Fonts(include_system_fonts=False),
@@ -56,7 +72,7 @@ def render(facts: dict[str, Json]) -> tuple[bytes, bytes]:
         raise OperationFailed(
             "report.typeset",
             f"The report's pages can't be set: {error.message[:400]}.",
-            remedy="Take residency.json for now, and report this with the message.",
+            remedy="Take the JSON for now, and report this with the message.",
         ) from error
     if not isinstance(made, bytes):
         raise OperationFailed(

@@ -17,13 +17,14 @@ from holdfast.audit import verify as log
 from holdfast.errors import HoldfastError, UsageRefused, VerificationFailed
 from holdfast.keys import person
 from holdfast.keys.person import FINGERPRINT_DIGITS
-from holdfast.report import reading, shape, sign
+from holdfast.report import reading, receiptverify, shape, sign
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from holdfast.canonical import Json
     from holdfast.keys.person import PublicKeys
+    from holdfast.report.sign import Form
 
 MAX_SIGNATURE = 256 * 1024  # bytes; keys and signatures take 15 KB, the checkpoint at most twice 64 KB
 MAX_FACTS = 32 * 2**20  # bytes; facts that fit a worker's frame have at most 16 MiB
@@ -48,6 +49,7 @@ class Verdict:
     """What was found.
 
     Args:
+        form: What it is: a residency report or an import receipt.
         site: Name of the site, as the facts state it.
         made: When the report was made.
         banner: The report's label.
@@ -61,6 +63,7 @@ class Verdict:
         problems: What is wrong; empty means verified.
     """
 
+    form: str = sign.RESIDENCY.title
     site: str | None = None
     made: str | None = None
     banner: str | None = None
@@ -120,57 +123,60 @@ def verify(files: Mapping[str, bytes], *, fingerprint: str | None = None) -> Ver
         UsageRefused: If the fingerprint given is not one.
     """
     wanted = None if fingerprint is None else _fingerprint(fingerprint)
-    verdict = Verdict()
-    for name in sorted({*sign.SIGNED, sign.SIGNATURE} - files.keys()):
+    form = sign.RECEIPT if {sign.RECEIPT.facts, sign.RECEIPT.signature} & files.keys() else sign.RESIDENCY
+    verdict = Verdict(form.title)
+    for name in sorted({*form.signed, form.signature} - files.keys()):
         verdict.add(name, "it is missing")
-    for name in sorted(files.keys() - {*sign.SIGNED, sign.SIGNATURE}):
-        verdict.add(name, "it does not belong to a report")
-    if sign.SIGNATURE in files:
-        _check_signature(files, verdict, wanted)
-    if sign.FACTS in files:
-        _check_facts(files, verdict)
+    for name in sorted(files.keys() - {*form.signed, form.signature}):
+        verdict.add(name, f"it does not belong to a {form.title}")
+    if form.signature in files:
+        _check_signature(form, files, verdict, wanted)
+    if form.facts in files:
+        _check_facts(form, files, verdict)
     return verdict
 
 
-def _check_signature(files: Mapping[str, bytes], verdict: Verdict, wanted: str | None) -> None:
+def _check_signature(form: Form, files: Mapping[str, bytes], verdict: Verdict, wanted: str | None) -> None:
     try:
         document = canonical.decode(
-            files[sign.SIGNATURE], limit=MAX_SIGNATURE, what="The signature", error=VerificationFailed
+            files[form.signature], limit=MAX_SIGNATURE, what="The signature", error=VerificationFailed
         )
         if not isinstance(document, dict) or set(document) != {"statement", "public", "signatures"}:
-            verdict.add(sign.SIGNATURE, "its fields are not exactly statement, public and signatures")
+            verdict.add(form.signature, "its fields are not exactly statement, public and signatures")
             return
-        if canonical.encode(document) != files[sign.SIGNATURE]:
-            verdict.add(sign.SIGNATURE, "it is not in canonical form")
+        if canonical.encode(document) != files[form.signature]:
+            verdict.add(form.signature, "it is not in canonical form")
         public = person.public_from_json(document["public"])
         verdict.signer, verdict.fingerprint = public.holder, public.fingerprint
         stated = document["statement"]
         person.verify(
-            public, sign.DOMAIN, canonical.encode(stated), document["signatures"], error=VerificationFailed
+            public, form.domain, canonical.encode(stated), document["signatures"], error=VerificationFailed
         )
     except HoldfastError as error:
-        verdict.add(sign.SIGNATURE, error.message)
+        verdict.add(form.signature, error.message)
         return
-    _check_statement(files, verdict, stated, public)
+    _check_statement(form, files, verdict, stated, public)
     if wanted is not None:
         verdict.compared = _fingerprint(public.fingerprint) == wanted
         if not verdict.compared:
             verdict.add(
-                sign.SIGNATURE,
+                form.signature,
                 f"the key that signed has the fingerprint {public.fingerprint}, and you trust {person.grouped(wanted)}",
             )
 
 
-def _check_statement(files: Mapping[str, bytes], verdict: Verdict, stated: Json, public: PublicKeys) -> None:
+def _check_statement(
+    form: Form, files: Mapping[str, bytes], verdict: Verdict, stated: Json, public: PublicKeys
+) -> None:
     """Compare the files with what was signed; the statement is authentic by now, but not the files."""
     fields = reading.mapping(stated)
     listed = reading.mapping(fields.get("files"))
-    if fields.get("schema") != sign.SCHEMA or set(listed) != set(sign.SIGNED):
-        verdict.add(sign.SIGNATURE, f"what it signs is not a {sign.SCHEMA} over {', '.join(sign.SIGNED)}")
+    if fields.get("schema") != form.schema or set(listed) != set(form.signed):
+        verdict.add(form.signature, f"what it signs is not a {form.schema} over {', '.join(form.signed)}")
         return
     if fields.get("fingerprint") != public.fingerprint:
-        verdict.add(sign.SIGNATURE, "it states another fingerprint than its key has")
-    for name in sign.SIGNED:
+        verdict.add(form.signature, "it states another fingerprint than its key has")
+    for name in form.signed:
         data = files.get(name)
         if data is not None and listed[name] != {"digest": hashing.sha512(data), "size": len(data)}:
             verdict.add(name, "it was changed after it was signed")
@@ -179,36 +185,43 @@ def _check_statement(files: Mapping[str, bytes], verdict: Verdict, stated: Json,
         verdict.add(sign.CHECKPOINT, "it is not the checkpoint that the signature states")
 
 
-def _check_facts(files: Mapping[str, bytes], verdict: Verdict) -> None:
-    data = files[sign.FACTS]
+def _check_facts(form: Form, files: Mapping[str, bytes], verdict: Verdict) -> None:
+    data = files[form.facts]
     try:
         document = canonical.decode(data, limit=MAX_FACTS, what="The report's JSON", error=VerificationFailed)
     except HoldfastError as error:
-        verdict.add(sign.FACTS, error.message)
+        verdict.add(form.facts, error.message)
         return
-    for fault in shape.faults(document):
-        verdict.add(sign.FACTS, fault)
+    found = (
+        receiptverify.faults(document, files.get(sign.LOG_KEYS))
+        if form is sign.RECEIPT
+        else shape.faults(document)
+    )
+    for fault in found:
+        verdict.add(form.facts, fault)
     if canonical.encode(document) != data:
-        verdict.add(sign.FACTS, "it is not in canonical form")
+        verdict.add(form.facts, "it is not in canonical form")
     facts = reading.mapping(document)
     verdict.site = reading.text(reading.mapping(facts.get("site")).get("name"))
     verdict.made, verdict.banner = reading.text(facts.get("made")), reading.text(facts.get("banner"))
     listed = facts.get("gaps")
     verdict.gaps = [gap for gap in listed if isinstance(gap, str)] if isinstance(listed, list) else []
-    if sign.PDF in files:
-        _check_pdf(files[sign.PDF], hashing.sha512(data), verdict)
+    if form.pdf in files:
+        _check_pdf(form, files[form.pdf], hashing.sha512(data), verdict)
     if sign.CHECKPOINT in files and sign.LOG_KEYS in files:
-        _check_checkpoint(files, reading.mapping(facts.get("log")), verdict)
+        _check_checkpoint(form, files, reading.mapping(facts.get("log")), verdict)
 
 
-def _check_pdf(pdf: bytes, digest: str, verdict: Verdict) -> None:
+def _check_pdf(form: Form, pdf: bytes, digest: str, verdict: Verdict) -> None:
     """The pages were made from these facts if the metadata, which is signed with the pages, names them alone."""
     named = {match.decode() for match in _NAMED_IN_PDF.findall(pdf)}
     if not pdf.startswith(b"%PDF-") or named != {digest}:
-        verdict.add(sign.PDF, f"it does not state that it was made from this {sign.FACTS}")
+        verdict.add(form.pdf, f"it does not state that it was made from this {form.facts}")
 
 
-def _check_checkpoint(files: Mapping[str, bytes], stated: Mapping[str, object], verdict: Verdict) -> None:
+def _check_checkpoint(
+    form: Form, files: Mapping[str, bytes], stated: Mapping[str, object], verdict: Verdict
+) -> None:
     try:
         keys = log.parse_keys(files[sign.LOG_KEYS])
     except log.Refused as error:
@@ -222,7 +235,7 @@ def _check_checkpoint(files: Mapping[str, bytes], stated: Mapping[str, object], 
     verdict.origin, verdict.size, verdict.root = note.origin, note.size, note.root.hex()
     root = str(stated.get("root")).removeprefix("sha256:")
     if (stated.get("origin"), stated.get("size"), root) != (note.origin, note.size, note.root.hex()):
-        verdict.add(sign.FACTS, "it speaks of another log, size or root than the signed checkpoint")
+        verdict.add(form.facts, "it speaks of another log, size or root than the signed checkpoint")
 
 
 def _fingerprint(text: str) -> str:

@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from holdfast.errors import OperationFailed, WorkerFailed
+from holdfast.errors import HoldfastError, OperationFailed, WorkerFailed
 from holdfast.serving import widths
 from holdfast.serving.llama import Weights
 from holdfast.serving.scheduler import Failed, Finished, Lane
@@ -44,6 +44,7 @@ class _Place:
 
     lane: Lane
     known: int = 0
+    withdrawn: HoldfastError | None = None
 
 
 class Engine:
@@ -152,11 +153,23 @@ class Engine:
         place = self._places[name]
         job.emit = self._released_at_end(name, job.emit)
         with self._wake:
-            if not self._stopping:
+            why = place.withdrawn or (_stopped() if self._stopping else None)
+            if why is None:
                 self._inbox.append((place.lane, job))
                 self._wake.notify()
                 return
-        job.emit(Failed(_stopped()))
+        job.emit(Failed(why))
+
+    def withdraw(self, name: str, why: HoldfastError) -> None:
+        """Compute nothing more for a model id; what is under way fails at the next step.
+
+        Args:
+            name: The model id.
+            why: What those who wait are told.
+        """
+        with self._wake:
+            self._places[name].withdrawn = why
+            self._wake.notify()
 
     def cancel(self, job: Job) -> None:
         """Stop computing an answer at the next step; nothing if it has ended.
@@ -235,6 +248,9 @@ class Engine:
             while self._inbox:
                 lane, job = self._inbox.popleft()
                 lane.waiting.append(job)
+            for place in self._places.values():
+                if place.withdrawn is not None:
+                    place.lane.fail(place.withdrawn)
             return not self._stopping
 
     def _count(self) -> None:

@@ -50,6 +50,12 @@ _SEEDS = 2**53  # a chosen seed must survive JSON
 _SEED_RANGE = 2**64
 
 
+class Withdrawn(UntrustedRequest):
+    """The model was revoked by its publisher while it was served."""
+
+    http_status = 410
+
+
 class Endpoint:
     """The routes and what they share.
 
@@ -71,6 +77,7 @@ class Endpoint:
     ) -> None:
         self._limits = settings.limits
         self._choices = {choice.id: choice for choice in choices(settings)}
+        self._withdrawn: dict[str, Withdrawn] = {}
         self._engine = engine
         self._desk = desk
         self._templates = templates
@@ -96,6 +103,17 @@ class Endpoint:
         handlers = {HoldfastError: _refuse, HTTPException: _refuse_http, Exception: _refuse_fault}
         return Gate(Starlette(routes=routes, exception_handlers=handlers), vault)
 
+    def withdraw(self, name: str, why: Withdrawn) -> None:
+        """Refuse a model id from now on, and end what is under way.
+
+        Args:
+            name: A model id; nothing happens if it is not served.
+            why: What applications are told.
+        """
+        if name in self._choices:
+            self._withdrawn[name] = why
+            self._engine.withdraw(name, why)
+
     async def health(self, _request: Request) -> Response:
         """Say whether answers are being computed.
 
@@ -118,7 +136,11 @@ class Endpoint:
             OpenAI's list.
         """
         key: ApiKey = request.scope["holdfast.key"]
-        shown = [self._describe(choice) for choice in self._choices.values() if key.opens(choice)]
+        shown = [
+            self._describe(choice)
+            for choice in self._choices.values()
+            if key.opens(choice) and choice.id not in self._withdrawn
+        ]
         return JSONResponse({"object": "list", "data": shown})
 
     async def model(self, request: Request) -> Response:
@@ -183,6 +205,8 @@ class Endpoint:
                 param="model",
                 code="model_not_found",
             )
+        if name in self._withdrawn:
+            raise self._withdrawn[name]
         return choice
 
     def _chat_prompt(self, choice: Choice, turns: list[dict[str, str]]) -> list[int]:

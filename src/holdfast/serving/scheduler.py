@@ -137,8 +137,8 @@ class Lane:
         """Sequences in use."""
         return len(self._running)
 
-    def close(self, why: HoldfastError) -> None:
-        """End every job as failed and free the context.
+    def fail(self, why: HoldfastError) -> None:
+        """End every job as failed.
 
         Args:
             why: What they are told.
@@ -148,6 +148,14 @@ class Lane:
             self._end(run, Failed(why))
         while self.waiting:
             self.waiting.popleft().emit(Failed(why))
+
+    def close(self, why: HoldfastError) -> None:
+        """End every job as failed and free the context.
+
+        Args:
+            why: What they are told.
+        """
+        self.fail(why)
         self._context.close()
 
     def step(self) -> bool:

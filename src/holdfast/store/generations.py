@@ -2,16 +2,17 @@
 
 A generation is a list of artefact digests with the bundle they came from. Order of operations: check that every artefact is
 in the store, write ``generations/<n>.json`` and sync it, then switch ``current`` by one rename and sync the folder. Any
-failure before the rename leaves the previous generation in force. Going back is switching to an earlier number.
+failure, also one after the rename, leaves the previous generation in force. Going back is switching to an earlier number.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from holdfast import canonical, hashing
-from holdfast.errors import NotFound, VerificationFailed
+from holdfast.errors import Conflict, NotFound, VerificationFailed
 from holdfast.store import disk
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 SCHEMA = "holdfast.generation/1"
 MAX_FILE = 4 * 2**20  # bytes of one generation file: 20,000 artefacts
 MAX_ARTEFACTS = 20_000
+MAX_POINTER = 32  # bytes of the pointer: one number
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,8 @@ class Generations:
         self._store = store
         self._folder = store.root / "generations"
         self._pointer = store.root / "current"
-        self._folder.mkdir(exist_ok=True, mode=0o700)
+        with disk.faults("the generations"):
+            disk.make_folders(self._folder, store.disk)
 
     def list(self) -> tuple[Generation, ...]:
         """Read all generations.
@@ -112,7 +115,7 @@ class Generations:
             VerificationFailed: If the pointer or the file is not what was written.
         """
         try:
-            text = _read(self._pointer, 32).decode("ascii").strip()
+            text = _read(self._pointer, MAX_POINTER).decode("ascii").strip()
             return self.get(int(text))
         except FileNotFoundError:
             return None
@@ -136,7 +139,13 @@ class Generations:
             self._store.folder(digest)
         number = max((int(path.stem) for path in self._folder.glob("[1-9]*.json")), default=0) + 1
         made = Generation(number, bundle, tuple(sorted(set(artefacts))))
-        disk.create_file(self._folder / f"{number}.json", canonical.encode(made.to_json()), mode=0o400)
+        with disk.faults(f"generation {number}"):
+            disk.create_file(
+                self._folder / f"{number}.json",
+                canonical.encode(made.to_json()),
+                mode=0o400,
+                on=self._store.disk,
+            )
         return made
 
     def activate(self, number: int) -> Generation:
@@ -155,13 +164,53 @@ class Generations:
         chosen = self.get(number)
         for digest in chosen.artefacts:
             self._store.folder(digest)
-        disk.write_file(self._pointer, f"{number}\n".encode("ascii"))
+        before = _read(self._pointer, MAX_POINTER) if self._pointer.exists() else None
+        with disk.faults(f"the switch to generation {number}"):
+            try:
+                disk.write_file(self._pointer, f"{number}\n".encode("ascii"), on=self._store.disk)
+            except OSError:
+                self._put_back(before)
+                raise
         return chosen
+
+    def _put_back(self, before: bytes | None) -> None:
+        """Undo a switch that failed: the rename may have come through, and only its sync not."""
+        with suppress(
+            OSError
+        ):  # a disk that takes nothing at all was not switched either, or the next start mends it
+            if before is not None:
+                disk.write_file(self._pointer, before, on=self._store.disk)
+            elif self._pointer.exists():
+                self._store.disk.unlink(self._pointer)
 
     def deactivate(self) -> None:
         """Put no generation in force."""
-        self._pointer.unlink(missing_ok=True)
-        disk.sync_folder(self._store.root)
+        with disk.faults("the switch to no generation"):
+            if self._pointer.exists():
+                self._store.disk.unlink(self._pointer)
+                self._store.disk.sync_folder(self._store.root)
+
+    def remove(self, number: int) -> None:
+        """Forget a generation, so that its artefacts may be collected.
+
+        Args:
+            number: Its number; must not be the one in force.
+
+        Raises:
+            NotFound: If there is none of that number.
+            Conflict: If it is in force.
+        """
+        self.get(number)
+        active = self.active()
+        if active is not None and active.number == number:
+            raise Conflict(
+                "store.generation-active",
+                f"Generation {number} is in force.",
+                remedy="Switch to another generation first.",
+            )
+        with disk.faults(f"generation {number}"):
+            self._store.disk.unlink(self._folder / f"{number}.json")
+            self._store.disk.sync_folder(self._folder)
 
 
 def _read(path: Path, limit: int) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import accumulate
@@ -20,10 +21,12 @@ from holdfast.formats import chunking
 from holdfast.formats.chunking import Chunk
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
 STEP = 2**20  # bytes read at a time: larger than any disk's transfer, small beside the caches
 THREADS = min(8, os.cpu_count() or 1)  # hashing saturates the disk well before eight
+_LOCAL = threading.local()
 
 
 @dataclass(frozen=True)
@@ -39,12 +42,15 @@ class Described:
     chunks: tuple[Chunk, ...]
 
 
-def describe(path: Path, name: str | None = None) -> Described:
+def describe(
+    path: Path, name: str | None = None, *, hashed: Callable[[int], None] = lambda _: None
+) -> Described:
     """Hash a file on disk.
 
     Args:
         path: The file; links are not followed.
         name: Its path inside its artefact; its own name if not given.
+        hashed: Told of the bytes of each chunk, in the caller's thread.
 
     Returns:
         The file's reference and chunks.
@@ -55,17 +61,18 @@ def describe(path: Path, name: str | None = None) -> Described:
     """
     handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        return describe_open(handle, name or path.name)
+        return describe_open(handle, name or path.name, hashed=hashed)
     finally:
         os.close(handle)
 
 
-def describe_open(handle: int, name: str) -> Described:
+def describe_open(handle: int, name: str, *, hashed: Callable[[int], None] = lambda _: None) -> Described:
     """Hash an open file.
 
     Args:
         handle: Its descriptor; the position is not used.
         name: Its path inside its artefact.
+        hashed: Told of the bytes of each chunk, in the caller's thread.
 
     Returns:
         The file's reference and chunks.
@@ -77,11 +84,21 @@ def describe_open(handle: int, name: str) -> Described:
     size = os.fstat(handle).st_size
     plan = chunking.plan_for(name, lambda offset, length: read_exactly(handle, offset, length), size)
     starts = accumulate(plan[:-1], initial=0) if plan else ()
-    with ThreadPoolExecutor(THREADS) as pool:
-        chunks = tuple(
-            pool.map(lambda part: _hash(handle, part[0], part[1], name), zip(starts, plan, strict=True))
-        )
-    return Described(FileRef(name, size, hashing.of_chunks(chunk.digest for chunk in chunks)), chunks)
+    parts = tuple(zip(starts, plan, strict=True))
+    chunks: list[Chunk] = []
+
+    def take(found: Iterable[Chunk]) -> None:
+        for chunk in found:
+            chunks.append(chunk)
+            hashed(chunk.size)
+
+    if len(parts) <= 1:  # most files are small, and threads cost more than they do
+        take(_hash(handle, start, length, name) for start, length in parts)
+    else:
+        with ThreadPoolExecutor(THREADS) as pool:
+            take(pool.map(lambda part: _hash(handle, part[0], part[1], name), parts))
+    ref = FileRef(name, size, hashing.of_chunks(chunk.digest for chunk in chunks))
+    return Described(ref, tuple(chunks))
 
 
 def read_exactly(handle: int, offset: int, length: int) -> bytes:
@@ -104,18 +121,31 @@ def read_exactly(handle: int, offset: int, length: int) -> bytes:
     return bytes(parts)
 
 
+def buffer() -> memoryview:
+    """Give this thread's buffer, so that no piece is allocated anew.
+
+    Returns:
+        ``STEP`` writable bytes; valid until the thread asks for it again.
+    """
+    if not hasattr(_LOCAL, "view"):
+        _LOCAL.view = memoryview(bytearray(STEP))
+    view: memoryview = _LOCAL.view
+    return view
+
+
 def _hash(handle: int, offset: int, size: int, name: str) -> Chunk:
     digest = hashlib.sha512()
+    view = buffer()
     done = 0
     while done < size:
-        part = os.pread(handle, min(STEP, size - done), offset + done)
-        if not part:
+        count = os.preadv(handle, [view[: min(STEP, size - done)]], offset + done)
+        if not count:
             raise VerificationFailed(
                 "store.file-short",
                 f"{name} ended at byte {offset + done} while it was read.",
                 remedy="Something else changes this file; stop that, then try again.",
                 file=name,
             )
-        digest.update(part)
-        done += len(part)
+        digest.update(view[:count])
+        done += count
     return Chunk("sha512:" + digest.hexdigest(), size)

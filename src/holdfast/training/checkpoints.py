@@ -108,7 +108,7 @@ def _found(root: Path) -> list[Path]:
 def _verified(folder: Path, run: Digest) -> int | None:
     try:
         with (folder / SEAL).open("rb") as file:
-            seal = canonical.decode(file.read(MAX_SEAL + 1), limit=MAX_SEAL, what="a checkpoint's seal")
+            seal = canonical.decode(file.read(MAX_SEAL + 1), limit=MAX_SEAL, what="A checkpoint's seal")
         if not isinstance(seal, dict) or seal.get("run") != run:
             return None
         step, files = seal.get("step"), seal.get("files")

@@ -1,13 +1,15 @@
-"""The fingerprint of a root: what is received out of band, read aloud and compared.
+"""Fingerprints: what is received out of band, read aloud and compared.
 
-It is SHA-512 over the canonical bytes of root's *signed* part, so it stays the same while holders add their signatures; its
-first 256 bits in groups of four digits. With host tools: ``jq -cjS .signed root.json | sha512sum``.
+The fingerprint of a metadata file, above all of a root, is SHA-512 over the canonical bytes of its *signed* part, so it stays
+the same while holders add their signatures; that of another document is SHA-512 over its bytes. Either is shown as its
+first 256 bits in groups of four digits. With host tools: ``jq -cjS .signed 1.root.json | sha512sum``.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
+from typing import TYPE_CHECKING
 
 from tuf.api.metadata import Root
 
@@ -15,6 +17,9 @@ from holdfast import canonical
 from holdfast.errors import UsageRefused
 from holdfast.keys.person import grouped
 from holdfast.trust import metadata
+
+if TYPE_CHECKING:
+    from holdfast.trust.signing import AnyMetadata
 
 DIGITS = 64  # hexadecimal: 256 bits
 
@@ -31,8 +36,31 @@ def of_root(data: bytes) -> str:
     Raises:
         UntrustedBundle: If the file is not root metadata.
     """
-    signed = metadata.parse(Root, data).to_dict()["signed"]
-    return grouped(hashlib.sha512(canonical.encode(signed)).hexdigest()[:DIGITS])
+    return of_metadata(metadata.parse(Root, data))
+
+
+def of_metadata(found: AnyMetadata) -> str:
+    """Give the fingerprint of what a metadata file says.
+
+    Args:
+        found: The file.
+
+    Returns:
+        Sixteen groups of four hexadecimal digits.
+    """
+    return of_document(canonical.encode(found.to_dict()["signed"]))
+
+
+def of_document(data: bytes) -> str:
+    """Give the fingerprint of a document that carries no signatures.
+
+    Args:
+        data: Its bytes.
+
+    Returns:
+        Sixteen groups of four hexadecimal digits.
+    """
+    return grouped(hashlib.sha512(data).hexdigest()[:DIGITS])
 
 
 def parse(text: str) -> str:

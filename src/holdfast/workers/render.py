@@ -1,4 +1,4 @@
-"""The render worker: facts in, ``residency.pdf`` and ``residency.json`` out. It opens no socket and reads no input folder."""
+"""The render worker: facts in, the report's PDF and JSON out. It opens no socket and reads no input folder."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from holdfast import hashing
 from holdfast.errors import WorkerFailed
-from holdfast.report.render import render
+from holdfast.report.render import form_of, render
 
 if TYPE_CHECKING:
     from holdfast.canonical import Json
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 def main(channel: Channel, order: dict[str, Json]) -> dict[str, Json]:
-    """Render a residency report.
+    """Render a residency report or an import's receipt.
 
     Args:
         channel: The worker's channel.
-        order: ``facts`` (see ``report.facts``) and ``out``, the folder that may be written.
+        order: ``facts`` (see ``report.facts`` and ``report.receipt``) and ``out``, the folder that may be written.
 
     Returns:
         ``files``: by name, ``digest`` (SHA-512 of the bytes) and ``size``.
@@ -34,8 +34,9 @@ def main(channel: Channel, order: dict[str, Json]) -> dict[str, Json]:
         )
     channel.progress("setting the pages", 0, 1)
     pdf, data = render(facts)
+    form = form_of(facts)
     files: dict[str, Json] = {}
-    for name, content in (("residency.pdf", pdf), ("residency.json", data)):
+    for name, content in ((form.pdf, pdf), (form.facts, data)):
         (Path(out) / name).write_bytes(content)
         files[name] = {"digest": hashing.sha512(content), "size": len(content)}
     channel.progress("setting the pages", 1, 1)

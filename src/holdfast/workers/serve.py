@@ -2,7 +2,8 @@
 
 Order: ``{"settings": serving.spec.Settings, "keys": [serving.keys.ApiKey ...], "threads": n, "fds": {"listen": n,
 "audit": n}}``. It loads the models, listens, and says so with the progress step ``ready``. Requests: ``{"op": "keys",
-"keys": [...]}`` replaces the keys and ``{"op": "status"}`` counts; each is answered by ``{"id", "reply"}`` or ``{"id",
+"keys": [...]}`` replaces the keys, ``{"op": "withdraw", "models": {id: {"message", "remedy"}}}`` refuses those models from
+then on and ends what they are answering, ``{"op": "status"}`` counts; each is answered by ``{"id", "reply"}`` or ``{"id",
 "error"}``. When it is cancelled, or the daemon is gone, it takes no new connection, lets the requests in flight end for
 ``GRACE_SECONDS``, and returns. Invariants: it opens no socket and prints nothing; every intent that it recorded has its
 outcome recorded before it returns, unless the log is gone.
@@ -26,7 +27,7 @@ from holdfast.serving import keys, spec
 from holdfast.serving.answer import Desk
 from holdfast.serving.engine import Engine
 from holdfast.serving.gate import Vault
-from holdfast.serving.openai import Endpoint
+from holdfast.serving.openai import Endpoint, Withdrawn
 from holdfast.serving.record import AuditRecorder
 from holdfast.serving.template import MAX_TEMPLATE, ChatTemplate
 
@@ -81,14 +82,15 @@ class _Server(uvicorn.Server):
 class _Service:
     def __init__(self, channel: Channel, settings: spec.Settings, engine: Engine, vault: Vault) -> None:
         self._channel, self._settings, self._engine, self._vault = channel, settings, engine, vault
+        self._endpoint: Endpoint | None = None
 
     async def run(
         self, listening: socket.socket, appending: socket.socket, templates: dict[str, ChatTemplate]
     ) -> dict[str, Json]:
         desk = Desk(self._engine, AuditRecorder(Producer(appending)))
-        app = Endpoint(self._settings, self._engine, desk, templates, time.time).app(self._vault)
+        self._endpoint = Endpoint(self._settings, self._engine, desk, templates, time.time)
         config = uvicorn.Config(
-            app,
+            self._endpoint.app(self._vault),
             loop="asyncio",
             http="h11",
             ws="none",
@@ -142,11 +144,35 @@ class _Service:
                 accepted = keys.parse_all(asked.get("keys"))
                 self._vault.ring = keys.KeyRing(accepted)
                 return {"keys": len(accepted)}
+            case "withdraw":
+                return self._withdraw(asked.get("models"))
             case "status":
                 return self._engine.status()
         raise UsageRefused(
-            "serve.operation", "The serve worker does not know this operation.", remedy="Send keys or status."
+            "serve.operation",
+            "The serve worker does not know this operation.",
+            remedy="Send keys, withdraw or status.",
         )
+
+    def _withdraw(self, models: Json) -> dict[str, Json]:
+        told = (
+            {name: why for name, why in models.items() if isinstance(why, dict)}
+            if isinstance(models, dict)
+            else {}
+        )
+        for name, why in told.items():
+            if self._endpoint is not None:  # requests are read once it is there
+                self._endpoint.withdraw(
+                    name,
+                    Withdrawn(
+                        "serve.revoked",
+                        str(why.get("message")),
+                        remedy=str(why.get("remedy")),
+                        param="model",
+                        code="model_revoked",
+                    ),
+                )
+        return {"withdrawn": list(told)}
 
 
 def _stop(loop: asyncio.AbstractEventLoop, server: uvicorn.Server) -> None:

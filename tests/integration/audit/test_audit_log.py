@@ -127,7 +127,7 @@ def test_an_act_ends_once_and_only_if_it_began(tmp_path, open_log, draft):
 
 def test_unregistered_and_malformed_drafts_leave_no_trace(tmp_path, open_log, draft):
     log = open_log(tmp_path / "log")
-    for bad in (draft(0, "made.up"), draft(2**60), draft("x" * 70_000)):
+    for bad in (draft(0, "made.up"), draft(2**60), draft("x" * (verify.MAX_EVENT + 1))):
         with pytest.raises(UntrustedInput):
             log.submit(bad)
     assert log.append(draft(1)).seq == 0

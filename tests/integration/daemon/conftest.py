@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import math
 import os
 import random
 import shutil
 import struct
 import subprocess
 import sys
-from contextlib import asynccontextmanager, redirect_stderr, redirect_stdout, suppress
+from contextlib import asynccontextmanager, nullcontext, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,17 +23,18 @@ from unittest import mock
 import httpx
 import pytest
 
-from holdfast import canonical, cli
+from holdfast import canonical, cli, hashing
 from holdfast.cli import keyfiles, service
 from holdfast.client import operations
 from holdfast.client.connection import Client
 from holdfast.confine.embedded import EmbeddedLauncher
-from holdfast.daemon import process
+from holdfast.daemon import process, quarantine
 from holdfast.daemon.app import create_app
 from holdfast.errors import DaemonUnreachable
+from holdfast.formats import families, inspection, jsonconfig
 from holdfast.governance import approvals
 from holdfast.keys import envelope, person
-from holdfast.media import build, trusthome
+from holdfast.media import build, layout, manifest, trusthome, volume
 from holdfast.paths import Home
 from holdfast.store.generations import Generations
 from holdfast.trust import fingerprint
@@ -115,11 +117,26 @@ def quiet(step: str, done: int, total: int) -> None:
     """Take progress and say nothing."""
 
 
-def safetensors(seed: int, size: int) -> bytes:
-    """Write a safetensors file of one tensor by hand."""
-    data = random.Random(seed).randbytes(size)  # noqa: S311 - weights that mean nothing
-    head = json.dumps({"w": {"dtype": "U8", "shape": [size], "data_offsets": [0, size]}}).encode()
-    return struct.pack("<Q", len(head)) + head + data
+def tiny_base(seed: int, size: int) -> tuple[bytes, bytes]:
+    """Write a Llama of about that many bytes: its config.json and its weights, which mean nothing."""
+    hidden = 4 if size < 2_000_000 else 64  # the other dimension is bounded
+    config = json.loads((STARTER / "base" / "config.json").read_text()) | {
+        "hidden_size": hidden,
+        "intermediate_size": max(4, size // (3 * hidden)),
+        "num_hidden_layers": 1,
+        "num_attention_heads": 1,
+        "num_key_value_heads": 1,
+        "head_dim": hidden,
+    }
+    written = json.dumps(config).encode()
+    shapes = families.expected(jsonconfig.model(written, "config.json"))
+    head, start, filling = {}, 0, random.Random(seed)  # noqa: S311 - weights that mean nothing
+    for name, shape in sorted(shapes.items()):
+        end = start + math.prod(shape)
+        head[name] = {"dtype": "U8", "shape": list(shape), "data_offsets": [start, end]}
+        start = end
+    encoded = json.dumps(head).encode()
+    return written, struct.pack("<Q", len(encoded)) + encoded + filling.randbytes(start)
 
 
 @dataclass
@@ -138,13 +155,19 @@ class Press:
         size: int = 4096,
         now: datetime | None = None,
         zone: str = "site",
+        template: str | None = None,
     ) -> Path:
+        """Build a medium; with a chat template of one's own by a publisher who does not inspect it."""
         source = self.folder / f"{name}-source"
         (source / "base").mkdir(parents=True)
         (source / "quiz").mkdir()
-        for file in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "config.json"):
+        for file in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
             shutil.copy(STARTER / "base" / file, source / "base" / file)
-        (source / "base" / "model.safetensors").write_bytes(safetensors(len(version) * 7 + size, size))
+        if template is not None:
+            (source / "base" / "chat_template.jinja").write_text(template)
+        config, weights = tiny_base(len(version) * 7 + size, size)
+        (source / "base" / "config.json").write_bytes(config)
+        (source / "base" / "model.safetensors").write_bytes(weights)
         (source / "quiz" / "suite.toml").write_text('name = "quiz"\n')
         (source / "quiz" / "items.jsonl").write_text('{"question": "?"}\n')
         parts = [
@@ -165,15 +188,48 @@ class Press:
             text += f'[[artefact]]\nkind = "{kind}"\nname = "{called}"\nversion = "{version}"\n'
             text += f'path = "{path}"\nfiles = {files}\n{LABEL.replace("site", zone)}'
         (source / "recipe.toml").write_text(text)
-        made = build.build(
-            source / "recipe.toml",
-            self.folder / name,
-            self.pairs,
-            build.origin(None, previous),
-            now=now or datetime.now(UTC),
-            progress=quiet,
-        )
+        blind = mock.patch.object(inspection, "inspect", return_value=inspection.Inspection())
+        with nullcontext() if template is None else blind:
+            made = build.build(
+                source / "recipe.toml",
+                self.folder / name,
+                self.pairs,
+                build.origin(None, previous),
+                now=now or datetime.now(UTC),
+                progress=quiet,
+            )
         return made.folder
+
+
+def split(medium: Path, out: Path, size: int = 5 * 2**20) -> list[Path]:
+    """Cut a medium into volumes that take so many bytes of chunks each."""
+    data = (medium / "targets" / "manifest.json").read_bytes()
+    plan = volume.plan(manifest.parse(data), size)
+    folders = []
+    for number, chunks in enumerate(plan, start=1):
+        folder = out / f"volume-{number}"
+        for part in ("metadata", "targets"):
+            shutil.copytree(medium / part, folder / part)
+        for name in map(layout.chunk, chunks):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(medium / name, folder / name)
+        told = volume.Volume(number, len(plan), size, hashing.sha512(data))
+        (folder / "volume.json").write_bytes(told.encode())
+        folders.append(folder)
+    return folders
+
+
+@pytest.fixture(scope="session")
+def volumes(press, media, tmp_path_factory) -> list[Path]:
+    """A medium that follows the first, in three volumes or more."""
+    whole = press.publish("split", version="333", previous=media.first, size=10_000_000)
+    return split(whole, tmp_path_factory.mktemp("volumes"))
+
+
+@pytest.fixture
+def cut(tmp_path):
+    """Cut a medium into volumes of five MiB."""
+    return lambda medium: split(medium, tmp_path / "cut")
 
 
 @pytest.fixture(scope="session")
@@ -238,6 +294,10 @@ class Daemon:
             await client.finish(request)
             return request
 
+    async def reject(self, request: int, who: str = "bob", reason: str = "not ordered"):
+        async with self.session(who) as client:
+            return await operations.reject(client, self.place.pairs[who], request, reason)
+
     async def admit(self, request: int, who: str = "bob"):
         async with self.session(who) as client:
             return await operations.admit(client, self.place.pairs[who], request)
@@ -253,8 +313,11 @@ class Daemon:
         assert not self.services.log.unfinished()
         active = Generations(self.services.store).active()
         assert (active.number if active else 0) == self.state.active
-        waiting = {str(one.request) for one in self.state.imports.values() if one.state == "waiting"}
-        assert {entry.name for entry in self.place.home.quarantine.iterdir()} == waiting
+        staged = {quarantine.place(self.services, digest).name for digest in self.state.staged}
+        assert {entry.name for entry in self.place.home.quarantine.iterdir()} <= staged
+        for digest, request in self.state.staged.items():
+            if self.state.imports[request].state == "waiting":
+                assert (quarantine.trust(self.services, digest) / trusthome.FILE).exists()
         assert not [*(self.place.home.store / "stage").iterdir()]
 
 
@@ -303,8 +366,11 @@ class Place:
         service.found_home(self.home, self.site_document())
         self.media_root.mkdir(exist_ok=True)
         if medium is not None:
-            root = (medium / "metadata" / "1.root.json").read_bytes()
-            trusthome.pin(self.home.trust, root, fingerprint.of_root(root), datetime.now(UTC))
+            self.pin(medium)
+
+    def pin(self, medium: Path) -> None:
+        root = (medium / "metadata" / "1.root.json").read_bytes()
+        trusthome.pin(self.home.trust, root, fingerprint.of_root(root), datetime.now(UTC))
 
     def insert(self, medium: Path, name: str = "medium") -> Path:
         """Put a copy of a medium beneath the media root."""
@@ -445,9 +511,9 @@ async def daemon(founded):
 def signed(pairs):
     """Make a signed approval of what a request shows."""
 
-    def make(shown: dict, who: str, *, hours: float = 1, **changes: object) -> dict:
+    def make(shown: dict, who: str, *, hours: float = 1, what: str = "approval", **changes: object) -> dict:
         expires = (datetime.now(UTC) + timedelta(hours=hours)).isoformat(timespec="seconds")
-        statement = approvals.parse({**shown["approval"], "expires": expires, **changes})
+        statement = approvals.parse({**shown[what], "expires": expires, **changes})
         return {
             "statement": statement.to_json(),
             "signatures": [*person.sign(pairs[who], approvals.DOMAIN, statement.payload())],

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-from holdfast.daemon import bundles, process
+from holdfast.daemon import admission, bundles, imports, process
 from holdfast.daemon.sessions import Session
 from holdfast.governance import approvals
 from holdfast.keys import person
@@ -45,7 +45,7 @@ async def work(home: Home, medium: str, step: int) -> None:
         die_at(step)
         people = services.state.people
         alice, bob = (Session(name, people[name], os.getuid(), 1e18) for name in ("alice", "bob"))
-        job = await bundles.submit(services, alice, medium)
+        job = await imports.submit(services, alice, medium)
         assert [entry async for entry in job.follow(0)][-1]["kind"] == "result"
         await admit(services, bob, job.number)
         if step == 0:
@@ -56,7 +56,9 @@ async def admit(services, bob, request):
     """Admit without a signature: what is tried here is the disk."""
     person.verify = approvals.judge = lambda *_, **__: None
     statement = {**bundles.show(services, request)["approval"], "expires": "2026-01-01T00:00:00+00:00"}
-    await bundles.admit(services, bob, request, SimpleNamespace(statement=statement, signatures=()))
+    await admission.admit(
+        services, bob, request, SimpleNamespace(statement=statement, signatures=(), reason=None)
+    )
 
 
 def main() -> None:

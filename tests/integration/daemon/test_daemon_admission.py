@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import struct
 
 import pytest
 
+from holdfast import canonical
+from holdfast.cli import service
 from holdfast.client import operations
 from holdfast.errors import Conflict, NotFound, NotPermitted, VerificationFailed
 from holdfast.keys import person
+from holdfast.keys.person import KeyPair
 from holdfast.media import trusthome
 from holdfast.store.generations import Generations
 
@@ -38,8 +42,10 @@ async def test_an_import_waits_until_a_second_administrator_admits_it(daemon, wa
     assert daemon.state.active == 0
     before = trusthome.load(daemon.place.home.trust)
     assert before.timestamp is None
-    outcome = await daemon.admit(waiting)
-    assert outcome["generation"] == 1
+    async with daemon.session("bob") as client:
+        pair = daemon.place.pairs["bob"]
+        outcome = await operations.admit(client, pair, waiting, "It is the ordered one.")
+    assert (outcome["generation"], daemon.state.imports[waiting].reason) == (1, "It is the ordered one.")
     assert {one["kind"] for one in outcome["artefacts"]} == {"base", "tokenizer", "suite"}
     assert all(daemon.state.is_active(one["digest"]) for one in outcome["artefacts"])
     assert trusthome.load(daemon.place.home.trust).timestamp is not None
@@ -68,7 +74,10 @@ async def test_an_auditor_changes_nothing(daemon, media):
     async with daemon.session("aude") as client:
         for method, route, body in (
             ("POST", "/v1/bundles/import", {"path": path}),
-            ("POST", "/v1/bundles/1/reject", {"reason": "no"}),
+            ("POST", "/v1/bundles/1/reject", {"reason": "no", "statement": {}, "signatures": []}),
+            ("POST", "/v1/bundles/discard", {"named": "1"}),
+            ("POST", "/v1/store/gc", {}),
+            ("POST", "/v1/store/scrub", None),
             ("POST", "/v1/bundles/rollback", {"generation": 1}),
             ("POST", "/v1/serving/stop", None),
             ("POST", "/v1/serving/keys", {"tenant": "me"}),
@@ -121,11 +130,13 @@ async def test_an_approval_is_used_once(daemon, waiting, signed):
 
 
 async def test_of_two_decisions_at_once_one_counts(daemon, waiting, signed):
-    body = signed(await shown(daemon, waiting), "bob")
+    asked = await shown(daemon, waiting)
+    body = signed(asked, "bob")
+    turned_down = signed(asked, "bob", what="rejection") | {"reason": "changed my mind"}
     async with daemon.session("bob") as client:
         ended = await asyncio.gather(
             client.call("POST", f"/v1/bundles/{waiting}/admit", body),
-            client.call("POST", f"/v1/bundles/{waiting}/reject", {"reason": "changed my mind"}),
+            client.call("POST", f"/v1/bundles/{waiting}/reject", turned_down),
             client.call("POST", f"/v1/bundles/{waiting}/admit", body),
             return_exceptions=True,
         )
@@ -135,18 +146,70 @@ async def test_of_two_decisions_at_once_one_counts(daemon, waiting, signed):
 
 
 async def test_a_rejected_import_leaves_nothing_but_its_record(daemon, waiting):
+    await daemon.reject(waiting, reason="not ordered")
+    with pytest.raises(Conflict):
+        await daemon.admit(waiting)
+    found = daemon.state.imports[waiting]
+    assert (found.state, found.decided_by, found.reason) == ("rejected", "bob", "not ordered")
+    event = daemon.events("bundle.reject")[0]
+    assert event.params["approval"]["statement"]["action"] == "bundle.reject"
+    assert not [*daemon.place.home.quarantine.iterdir()]
+    daemon.at_rest()
+
+
+async def test_a_rejection_takes_a_second_persons_signature_over_it(daemon, waiting, signed):
+    asked = await shown(daemon, waiting)
+    admission = signed(asked, "bob") | {"reason": "no"}
+    with pytest.raises(NotPermitted) as caught:
+        await daemon.reject(waiting, "alice")
+    assert caught.value.key == "approval.own-request"
     async with daemon.session("bob") as client:
-        await client.call("POST", f"/v1/bundles/{waiting}/reject", {"reason": "not ordered"})
-        with pytest.raises(NotPermitted):
-            await operations.admit(client, daemon.place.pairs["bob"], waiting)
-    assert daemon.state.imports[waiting].state == "rejected"
-    assert daemon.events("bundle.reject.done")[0].params["reason"] == "not ordered"
+        with pytest.raises(NotPermitted) as caught:
+            await client.call("POST", f"/v1/bundles/{waiting}/reject", admission)
+    assert caught.value.key == "approval.other-request"
+    assert daemon.state.imports[waiting].state == "waiting"
+
+
+async def test_one_person_under_two_names_is_not_two(place, media, pairs):
+    """Carol is in the site's document with alice's keys under her own name."""
+    twin = KeyPair("carol", pairs["alice"].ed25519_seed, pairs["alice"].ml_dsa_87_seed)
+    place.pairs = {**pairs, "carol": twin}
+    place.site_document(alice=["administrator"], bob=["administrator"], carol=["administrator"])
+    (place.folder / "keys" / "carol.pub").write_bytes(canonical.encode(twin.public.to_json()))
+    service.found_home(place.home, place.folder / "site.toml")
+    place.media_root.mkdir()
+    place.pin(media.first)
+    async with place.open() as daemon:
+        request = await daemon.take_in(place.insert(media.first))
+        with pytest.raises(NotPermitted) as caught:
+            await daemon.admit(request, "carol")
+        assert caught.value.key == "approval.same-key"
+        await daemon.admit(request)
+        assert daemon.state.active == 1
+
+
+async def test_a_requester_takes_back_what_waits_and_nobody_else_does(daemon, waiting):
+    async with daemon.session("bob") as client:
+        with pytest.raises(NotPermitted) as caught:
+            await client.call("POST", "/v1/bundles/discard", {"named": str(waiting)})
+    assert caught.value.key == "bundle.not-yours"
+    with pytest.raises(Conflict) as caught:
+        await daemon.take_in(daemon.place.media_root / "medium")
+    assert (caught.value.key, caught.value.fields["request"]) == ("bundle.waiting", waiting)
+    manifest = daemon.state.imports[waiting].manifest
+    async with daemon.session("alice") as client:
+        done = await client.call("POST", "/v1/bundles/discard", {"named": manifest[7:20]})
+        assert done["request"] == waiting
+        with pytest.raises(NotFound):
+            await client.call("POST", "/v1/bundles/discard", {"named": manifest})
+    assert daemon.state.imports[waiting].state == "discarded"
+    assert not [*daemon.place.home.quarantine.iterdir()]
+    await daemon.admit(await daemon.take_in(daemon.place.media_root / "medium"))
     daemon.at_rest()
 
 
 async def test_what_changed_in_quarantine_is_not_admitted(daemon, waiting):
-    folder = daemon.place.home.quarantine / str(waiting)
-    weights = next(folder.glob("*/model.safetensors"))
+    weights = next(daemon.place.home.quarantine.glob("*/stage/*/model.safetensors"))
     data = bytearray(weights.read_bytes())
     data[-1] ^= 1
     weights.chmod(0o600)
@@ -201,7 +264,8 @@ async def _product(daemon, base):
     from holdfast.daemon import intake
 
     made = daemon.place.folder / "made.gguf"
-    made.write_bytes(b"GGUF")
+    table = b"GGUF" + struct.pack("<IQQQ1sIQIQ", 3, 1, 0, 1, b"w", 1, 8, 0, 0)
+    made.write_bytes(table + bytes(-len(table) % 32 + 32))
     found = await intake.adopt(
         daemon.services,
         Kind.GGUF,

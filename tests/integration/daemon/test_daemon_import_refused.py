@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from holdfast.daemon import imports
 from holdfast.errors import NotFound, NotPermitted, UntrustedBundle
 from holdfast.trust import ceremony
 
@@ -35,10 +36,14 @@ def resign(medium, pairs, *, days=30):
     root = (medium / "metadata" / "1.root.json").read_bytes()
     manifest = (medium / "targets" / "manifest.json").read_bytes()
     made = ceremony.make_release(
-        pairs, root, manifest, version=2, expires=datetime.now(UTC) + timedelta(days=days)
+        pairs,
+        root,
+        targets={"manifest.json": manifest},
+        first_version=2,
+        expires=datetime.now(UTC) + timedelta(days=days),
     )
-    for name in ("timestamp", "snapshot", "targets"):
-        (medium / "metadata" / f"{name}.json").write_bytes(getattr(made, name))
+    for name, data in made.files.items():
+        (medium / "metadata" / f"{name}.json").write_bytes(data)
 
 
 def let_it_expire(medium, pairs):
@@ -47,6 +52,17 @@ def let_it_expire(medium, pairs):
 
 def sign_by_one_holder(medium, pairs):
     resign(medium, [pairs["ada"]])
+
+
+def take_all_away(medium, _):
+    shutil.rmtree(medium)
+
+
+def swap_two_chunks(medium, _):
+    one, other = sorted(medium.glob("chunks/*/*"), key=lambda path: path.stat().st_size)[-2:]
+    data = one.read_bytes()
+    one.write_bytes(data[:1] + bytes(len(data) - 1))
+    other.write_bytes(bytes(other.stat().st_size))
 
 
 @pytest.fixture
@@ -82,6 +98,48 @@ async def test_a_spoiled_medium_is_refused_and_leaves_nothing(running, media, pa
     spoil(medium, pairs)
     error = await refused(running, medium)
     assert (error.key, error.exit_code) == (key, 3)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "key"),
+    [(flip_a_byte, "media.changed"), (take_all_away, "media.missing"), (swap_two_chunks, "media.changed")],
+)
+async def test_a_medium_that_changes_between_check_and_copy_is_refused(
+    running, media, spoil, key, monkeypatch
+):
+    medium = running.place.insert(media.second, "second")
+    real = imports.importer.take_in
+
+    def spoil_then_take(*arguments):
+        spoil(medium, None)
+        return real(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(imports.importer, "take_in", spoil_then_take)
+        error = await refused(running, medium)
+    assert (error.key, error.exit_code) == (key, 3)
+    shutil.rmtree(medium, ignore_errors=True)
+    request = await running.take_in(running.place.insert(media.second, "second"))
+    await running.admit(request)
+    running.at_rest()
+
+
+async def test_what_the_inspection_finds_is_told_recorded_and_shown(running, press, media):
+    """A chat template that reaches for Python's insides, signed by a publisher who did not look."""
+    medium = press.publish(
+        "hostile", version="66", previous=media.first, template="{{ ''.__class__.__mro__ }}"
+    )
+    error = await refused(running, running.place.insert(medium, "hostile"))
+    assert error.exit_code == 3
+    request = max(running.state.imports)
+    async with running.session("alice") as client:
+        shown = await client.call("GET", f"/v1/bundles/{request}")
+    (finding,) = shown["findings"]
+    assert finding["file"] == "chat_template.jinja"
+    assert finding["key"].startswith("formats.")
+    assert finding["sentence"].startswith("tokenizer/tiny: ")
+    assert shown["resumable"] is False
+    assert not [*running.place.home.quarantine.iterdir()]
 
 
 async def test_an_older_medium_than_the_installed_is_refused(running, media):
@@ -182,7 +240,7 @@ from holdfast.errors import HoldfastError, NoSpace
 from holdfast.trust.workflow import TrustState
 from holdfast.daemon import process
 from holdfast.daemon.sessions import Session
-from holdfast.daemon import bundles
+from holdfast.daemon import imports
 from holdfast.cli import service
 from holdfast.media import trusthome
 from holdfast.paths import Home
@@ -194,9 +252,10 @@ trusthome.pin(home / "trust", root, fingerprint.of_root(root), datetime.now(UTC)
 async def work():
     async with process.opened(Home(home)) as services:
         session = Session("s", services.state.people["alice"], 0, 1e18)
-        job = await bundles.submit(services, session, str(place / "media" / "medium"))
+        job = await imports.submit(services, session, str(place / "media" / "medium"))
         last = [entry async for entry in job.follow(0)][-1]["error"]
-        left = [*services.home.quarantine.iterdir(), *(services.home.store / "stage").iterdir()]
+        left = [path for path in services.home.quarantine.rglob("*") if path.is_file() and path.name != "journal"]
+        left += (services.home.store / "stage").iterdir()
         print(json.dumps([last["type"], last["key"], last["fields"], len(left)]))
 asyncio.run(work())
 """

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from holdfast.client import operations
-from holdfast.daemon import bundles
+from holdfast.daemon import imports
 from holdfast.errors import Conflict, VerificationFailed
 from holdfast.media import trusthome
 
@@ -75,6 +75,38 @@ async def test_whenever_it_dies_the_next_start_finds_everything_at_rest_and_goes
     assert {"interrupted", "waiting", "admitted"} <= seen | {"admitted"}
 
 
+async def test_whenever_it_dies_over_the_last_volume_the_others_are_still_there(stocked, volumes):
+    """The volumes before it are never read again, and the generation is the old one or the whole new one."""
+    *others, last = [stocked.insert(folder, folder.name) for folder in volumes]
+    async with stocked.open() as daemon:
+        for medium in others:
+            await daemon.take_in(medium)
+    for medium in others:
+        shutil.rmtree(medium)
+    counted = shutil.copytree(stocked.home.root, stocked.folder / "home-0", symlinks=True)
+    steps = int(die(last, f"{counted}=0"))
+    homes = {
+        step: shutil.copytree(stocked.home.root, stocked.folder / f"home-{step}", symlinks=True)
+        for step in sorted({1, steps // 4, steps // 2, steps * 3 // 4, steps - 12, steps - 3})
+    }
+    die(last, *(f"{home}={step}" for step, home in homes.items()))
+    for home in homes.values():
+        shutil.rmtree(stocked.home.root)
+        home.rename(stocked.home.root)
+        async with stocked.open() as daemon:
+            daemon.at_rest()
+            assert daemon.state.active in {1, 2}
+            for digest in daemon.state.generation().artefacts:
+                daemon.services.store.verify(daemon.state.artefacts[digest])
+            if daemon.state.active == 1:
+                waiting = [one.request for one in daemon.state.imports.values() if one.state == "waiting"]
+                await daemon.admit(waiting[0] if waiting else await daemon.take_in(last))
+            assert daemon.state.active == 2
+            for digest in daemon.state.generation().artefacts:
+                daemon.services.store.verify(daemon.state.artefacts[digest])
+            daemon.at_rest()
+
+
 async def test_a_founding_that_was_cut_short_is_done_again(place, media):
     """Nothing counts as founded before ``site.founded`` is on disk."""
     place.found(media.first)
@@ -127,14 +159,14 @@ async def test_an_import_is_cancelled_and_leaves_nothing(stocked, media, monkeyp
     """Cancelled in the middle of copying."""
     medium = stocked.insert(media.second, "second")
     async with stocked.open() as daemon, daemon.session("alice") as alice:
-        real = bundles.importer.stage_medium
+        real = imports.importer.take_in
 
-        def stage_then_look(verified, store, progress, cancelled):
+        def cancel_then_take(verified, store, stage, progress, cancelled):
             for job in daemon.services.jobs.running:
                 daemon.services.jobs.cancel(job.number, "bob")
-            return real(verified, store, progress, cancelled)
+            return real(verified, store, stage, progress, cancelled)
 
-        monkeypatch.setattr(bundles.importer, "stage_medium", stage_then_look)
+        monkeypatch.setattr(imports.importer, "take_in", cancel_then_take)
         job = await operations.start_import(alice, medium)
         with pytest.raises(Exception, match="stopped"):
             await alice.finish(job)

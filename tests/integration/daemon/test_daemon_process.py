@@ -11,6 +11,7 @@ import sys
 
 import psutil
 import pytest
+from scripts.crafted import gguffile
 
 from holdfast.artefact import Kind
 from holdfast.audit.event import Actor
@@ -130,7 +131,7 @@ def stocked_models(place):
         async with place.open() as daemon:
             base = daemon.state.resolve("tiny", Kind.BASE)
             made = place.folder / "q8_0.gguf"
-            made.write_bytes(b"GGUF")
+            made.write_bytes(gguffile.model(width=8).pack())
             found = await intake.adopt(
                 daemon.services,
                 Kind.GGUF,

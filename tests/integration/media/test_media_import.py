@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import shutil
-from collections import namedtuple
 
 import pytest
 
 from holdfast.artefact import Artefact, Kind
-from holdfast.errors import Conflict, NoSpace, OperationFailed, UntrustedBundle, UntrustedRecipe, UsageRefused
+from holdfast.errors import Conflict, UntrustedBundle, UntrustedRecipe, UsageRefused
 from holdfast.formats import chunking
 from holdfast.governance.labels import Label
 from holdfast.keys import person
@@ -41,89 +38,66 @@ def verdict(medium, kit):
     found.medium.close()
 
 
-def test_a_medium_is_staged_inspected_and_adopted(verdict, store, kit, desk):
-    staged = importer.stage_medium(verdict, store, kit.quiet)
-    order = {"artefacts": [{**record.to_json(), "path": str(folder)} for record, folder in staged]}
-    facts = inspect.main(Listener(), order)["facts"]
-    assert facts[staged[0][0].digest]["architecture"] == "LlamaForCausalLM"
-    for record, folder in staged:
-        store.adopt(folder, record)
+@pytest.fixture
+def stage(tmp_path):
+    return tmp_path / "quarantine" / "stage"
+
+
+def order_of(verdict, taken):
+    return {
+        "artefacts": [
+            {**record.to_json(), "path": str(taken.folders[record.digest])} for record in verdict.artefacts
+        ]
+    }
+
+
+def test_a_medium_is_staged_inspected_and_adopted(verdict, store, stage, kit, desk):
+    taken = importer.take_in(verdict, store, stage, kit.quiet)
+    assert taken.missing == ()
+    base = verdict.artefacts[0]
+    facts = inspect.main(Listener(), order_of(verdict, taken))["facts"]
+    assert facts[base.digest]["architecture"] == "LlamaForCausalLM"
+    for record in verdict.artefacts:
+        store.adopt(taken.folders[record.digest], record)
         store.verify(record)
-    importer.discard_staged(staged, store)
+    importer.discard(stage)
+    assert list(stage.parent.iterdir()) == []
     assert store.sweep() == []
-    kept = store.folder(staged[0][0].digest)
     original = desk.folder / "source" / "base"
-    assert {p.name: p.read_bytes() for p in kept.iterdir()} == {
+    assert {p.name: p.read_bytes() for p in store.folder(base.digest).iterdir()} == {
         p.name: p.read_bytes() for p in original.iterdir()
     }
 
 
-def test_what_is_already_stored_is_not_read_again(verdict, store, kit, medium):
-    for record, folder in importer.stage_medium(verdict, store, kit.quiet):
-        store.adopt(folder, record)
-    store.sweep()
+def test_what_is_already_stored_is_not_read_again(verdict, store, stage, kit, medium):
+    taken = importer.take_in(verdict, store, stage, kit.quiet)
+    for record in verdict.artefacts:
+        store.adopt(taken.folders[record.digest], record)
     shutil.rmtree(medium / "chunks")
-    again = importer.stage_medium(verdict, store, kit.quiet)
-    assert [folder for _, folder in again] == [store.folder(record.digest) for record, _ in again]
-    assert store.sweep() == []
+    again = importer.take_in(verdict, store, stage, kit.quiet)
+    assert again.folders == {record.digest: store.folder(record.digest) for record in verdict.artefacts}
+    assert (again.missing, again.copied, again.reused) == ((), 0, 0)
+    assert [path.name for path in stage.iterdir()] == ["journal"]
 
 
-def test_too_little_space_is_told_before_anything_is_copied(verdict, store, kit, monkeypatch):
-    usage = namedtuple("usage", "total used free")  # noqa: PYI024 - the shape of shutil's own
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(1000, 990, 10))
-    with pytest.raises(NoSpace) as caught:
-        importer.stage_medium(verdict, store, kit.quiet)
-    assert caught.value.exit_code == 7
-    assert caught.value.fields["free"] == 10
-    assert caught.value.fields["needed"] > verdict.size
-    assert store.sweep() == []
-
-
-def test_a_disk_that_fills_up_meanwhile_leaves_nothing(verdict, store, kit, monkeypatch):
-    def full(*_):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(os, "pwrite", full)
-    with pytest.raises(NoSpace):
-        importer.stage_medium(verdict, store, kit.quiet)
-    assert store.sweep() == []
-
-
-def test_a_stopped_import_leaves_nothing(verdict, store, kit):
-    with pytest.raises(OperationFailed) as caught:
-        importer.stage_medium(verdict, store, kit.quiet, cancelled=lambda: True)
-    assert caught.value.key == "media.cancelled"
-    assert store.sweep() == []
-
-
-def test_an_interrupted_import_leaves_nothing(verdict, store):
-    def interrupt(*_):
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        importer.stage_medium(verdict, store, interrupt)
-    assert store.sweep() == []
-
-
-def test_the_worker_refuses_an_added_file_and_tells_everything_that_is_wrong(verdict, store, kit):
-    staged = importer.stage_medium(verdict, store, kit.quiet)
-    base, quiz = (folder for _, folder in staged)
-    order = {"artefacts": [{**record.to_json(), "path": str(folder)} for record, folder in staged]}
+def test_the_worker_refuses_an_added_file_and_tells_everything_that_is_wrong(verdict, store, stage, kit):
+    taken = importer.take_in(verdict, store, stage, kit.quiet)
+    base, quiz = (taken.folders[record.digest] for record in verdict.artefacts)
     (base / "config.json").write_text('{"auto_map": {"AutoModel": "evil.Model"}}')
     (quiz / "items.jsonl").write_bytes(b"\x80\x04\x95pickle")
     with pytest.raises(UntrustedBundle) as caught:
-        inspect.main(Listener(), order)
-    assert len(caught.value.fields["findings"]) == 2
+        inspect.main(Listener(), order_of(verdict, taken))
+    assert len(caught.value.fields["findings"]) >= 2
     (base / "model.pt").write_bytes(b"")
     with pytest.raises(UntrustedBundle) as caught:
-        inspect.main(Listener(), order)
-    assert caught.value.key == "inspect.files"
+        inspect.main(Listener(), order_of(verdict, taken))
+    assert {"inspect.files", "formats.runs-code"} <= set(caught.value.fields["keys"])
 
 
-def test_the_worker_tells_which_parents_are_missing(verdict, store, kit):
-    staged = importer.stage_medium(verdict, store, kit.quiet)
-    record, folder = staged[1]
-    alone = {"artefacts": [{**record.to_json(), "path": str(folder)}]}
+def test_the_worker_tells_which_parents_are_missing(verdict, store, stage, kit):
+    taken = importer.take_in(verdict, store, stage, kit.quiet)
+    record = verdict.artefacts[1]
+    alone = {"artefacts": [{**record.to_json(), "path": str(taken.folders[record.digest])}]}
     assert inspect.main(Listener(), alone)["compatible"] == {record.digest: False}
     beside = {**alone, "installed": list(record.parents)}
     assert inspect.main(Listener(), beside)["compatible"] == {record.digest: True}
@@ -134,7 +108,11 @@ def test_an_adapter_whose_base_is_nowhere_is_refused(tmp_path, kit, with_parent)
     (tmp_path / "adapter_config.json").write_text(
         '{"peft_type": "LORA", "r": 4, "lora_alpha": 8, "target_modules": ["q"]}'
     )
-    (tmp_path / "adapter_model.safetensors").write_bytes(kit.safetensors(a=([1], b"x")))
+    halves = {
+        f"base_model.model.q.lora_{half}.weight": (shape, b"x" * 8)
+        for half, shape in (("A", [4, 2]), ("B", [2, 4]))
+    }
+    (tmp_path / "adapter_model.safetensors").write_bytes(kit.safetensors(**halves))
     base = "sha512:" + "ab" * 64
     refs = tuple(hashfile.describe(path).ref for path in sorted(tmp_path.iterdir()))
     label = Label("public", frozenset(), frozenset({"site"}))
@@ -245,7 +223,7 @@ def test_an_update_shares_the_chunks_of_every_unchanged_tensor(desk, kit, monkey
     monkeypatch.setattr(chunking, "SMALL", 2)  # so that these tensors stand alone
     model = desk.folder / "source" / "base" / "model.safetensors"
     first = desk.build("first")
-    model.write_bytes(kit.safetensors(w=([4], b"abcd"), v=([2, 2], b"EFGH")))
+    model.write_bytes(kit.model(lm_head__weight=255))
     second = desk.build("second", build.origin(None, first.folder))
     chunks = [{p.name for p in (built.folder / "chunks").rglob("*/*")} for built in (first, second)]
     assert len(chunks[1] - chunks[0]) == 1

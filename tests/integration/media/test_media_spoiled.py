@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from holdfast.errors import UntrustedBundle
 from holdfast.media import importer
+from holdfast.media.read import Medium
 from holdfast.media.verify import verify_medium
 from holdfast.store.files import Store
 
@@ -124,6 +125,34 @@ def test_a_pipe_in_the_place_of_a_chunk_does_not_hold_the_reader(medium, kit):
     assert caught.value.key == "media.unlisted"
 
 
+@pytest.mark.parametrize("contents", [True, False])
+def test_a_second_name_for_a_file_is_refused(medium, kit, tmp_path, contents):
+    os.link(next((medium / "chunks").rglob("*/*")), tmp_path / "from outside")
+    with pytest.raises(UntrustedBundle) as caught:
+        kit.judge(medium, contents=contents)
+    assert caught.value.key == "media.unlisted"
+
+
+@pytest.mark.parametrize("name", ["TIMESTAMP.json", "\N{LATIN SMALL LETTER LONG S}napshot.json"])
+def test_names_that_other_systems_take_for_one_are_refused(medium, kit, name):
+    (medium / "metadata" / name).write_bytes(b"")
+    with pytest.raises(UntrustedBundle) as caught:
+        kit.judge(medium)
+    assert caught.value.key in {"media.collision", "media.unlisted"}
+    with Medium(medium) as opened, pytest.raises(UntrustedBundle) as caught:
+        opened.listing()
+    assert caught.value.key == "media.collision"
+
+
+def test_a_name_that_is_no_text_is_told_in_plain_characters(medium, kit):
+    (medium / os.fsdecode(b"\xff\x1b[31m")).write_bytes(b"")
+    with pytest.raises(UntrustedBundle) as caught:
+        kit.judge(medium)
+    assert caught.value.key == "media.unlisted"
+    assert caught.value.fields["file"].isascii()
+    assert caught.value.fields["file"].isprintable()
+
+
 def test_a_medium_that_changes_between_check_and_copy_is_refused(medium, kit, tmp_path):
     store = Store(tmp_path / "store")
     verdict = verify_medium(medium, kit.state_of(medium), kit.NOW, kit.quiet)
@@ -131,9 +160,9 @@ def test_a_medium_that_changes_between_check_and_copy_is_refused(medium, kit, tm
         for path in (medium / "chunks").rglob("*/*"):
             flip(path, 0, 0x80)
         with pytest.raises(UntrustedBundle) as caught:
-            importer.stage_medium(verdict, store, kit.quiet)
+            importer.take_in(verdict, store, tmp_path / "stage", kit.quiet)
     assert caught.value.key == "media.changed"
-    assert store.sweep() == []
+    assert store.artefacts() == ()
 
 
 def test_a_metadata_file_larger_than_its_bound_is_not_parsed(medium, kit):

@@ -193,3 +193,35 @@ async def test_an_order_that_cannot_be_served_is_refused_with_the_reason(site, c
     worker = await site.start(**change)
     last, code = await end(worker)
     assert (from_dict(last["error"]).key, code) == (key, 1)
+
+
+async def test_a_withdrawn_model_ends_what_it_answers_and_says_why_while_others_go_on(site):
+    worker = await site.start()
+    await until_ready(worker)
+    told = {"message": "The model base:one was stopped: it leaks.", "remedy": "Use two instead."}
+    async with site.client() as client:
+        async with client.stream(
+            "POST", CHAT, json=BODY | {"model": "base:one", "stream": True, "max_tokens": 200}
+        ) as stream:
+            parts = stream.aiter_raw()
+            await anext(parts)
+            await worker.send({"id": 1, "request": {"op": "withdraw", "models": {"base:one": told}}})
+            rest = b"".join([part async for part in parts])
+        assert await worker.receive() == {"id": 1, "reply": {"withdrawn": ["base:one"]}}
+        last = json.loads(rest.strip().splitlines()[-1].removeprefix(b"data: "))
+        wanted = {
+            "message": "The model base:one was stopped: it leaks. Use two instead.",
+            "type": "invalid_request_error",
+            "param": "model",
+            "code": "model_revoked",
+        }
+        assert last["error"] == wanted
+        reply = await client.post(CHAT, json=BODY | {"model": "base:one"})
+        assert (reply.status_code, reply.json()["error"]) == (410, wanted)
+        listed = (await client.get("/v1/models")).json()["data"]
+        assert [one["id"] for one in listed] == ["base"]
+        assert (await client.get("/v1/models/base:one")).status_code == 410
+        assert (await client.post(CHAT, json=BODY)).status_code == 200
+    await end(worker)
+    assert [found.action for found in site.events()] == ["answer", "answer.failed", "answer", "answer.done"]
+    assert site.events()[1].params["error"] == "serve.revoked"

@@ -61,6 +61,59 @@ class Story:
         return {"origin": "holdfast.example/harbour", "size": len(self.events), "root": "ab" * 32}
 
 
+def tell_safeguards(story, base):
+    """Two people lift a rule, a medium revokes the base, an inventory leaves."""
+    wanted = {
+        "schema": "holdfast.exception/1",
+        "kind": "revoked",
+        "subject": base.digest,
+        "until": "2026-11-30T00:00:00Z",
+        "reason": "The ship comes in June.",
+    }
+    asked = story.tell("exception.asked", "bruno", "administrator", uid=1001, exception=wanted)
+    story.act(
+        "exception.grant", "amira", "administrator", {"request": asked}, request=asked, exception=wanted
+    )
+    floor = wanted | {"kind": "floor", "subject": "2026-11-01T00:00:00Z"}
+    asked = story.tell("exception.asked", "bruno", "administrator", uid=1001, exception=floor)
+    story.tell(
+        "exception.refused", "amira", "administrator", uid=1000, request=asked, reason="The clock is right."
+    )
+    entry = {
+        "digest": base.digest,
+        "kind": "base",
+        "name": "starter-base 1.0",
+        "reason": "It repeats names.",
+        "since": "2026-11-20T00:00:00Z",
+        "instead": digest("better"),
+    }
+    story.tell("revocation.listed", counter=1, bundle="news 4", entries=[entry])
+    story.tell("artefact.revoked", revoked=base.digest, name="starter-base@1.0")
+    story.events[-1]["subject"] = {"kind": "base", "digest": base.digest}
+    made = story.act(
+        "request.make",
+        "bruno",
+        "administrator",
+        {"artefacts": 1},
+        uid=1001,
+        statement=digest("statement"),
+        artefacts=1,
+        bytes=23_400_000,
+        label=LABEL.to_json(),
+    )
+    story.act(
+        "request.grant",
+        "amira",
+        "administrator",
+        {"request": made},
+        request=made,
+        document=digest("document"),
+    )
+    story.tell(
+        "request.fetched", "bruno", "administrator", uid=1001, request=made, document=digest("document")
+    )
+
+
 @pytest.fixture(scope="session")
 def make_story():
     def make(*, site="Harbour Office", self_made=True, admitter="amira"):
@@ -209,6 +262,7 @@ def make_story():
                 completion_tokens=12,
                 finish_reason="stop",
             )
+        tell_safeguards(story, base)
         for count in (1, 2, 10):
             story.tell(
                 "worker.denied",

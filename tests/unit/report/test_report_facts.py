@@ -7,7 +7,7 @@ import pytest
 from holdfast import canonical, frames
 from holdfast.artefact import Artefact, FileRef, Kind
 from holdfast.audit import event as events
-from holdfast.audit.event import Actor, Draft, Event
+from holdfast.audit.event import Actor, Draft, Event, Subject
 from holdfast.governance.labels import Label
 from holdfast.report import facts as facts_module
 from holdfast.report import shape
@@ -36,6 +36,7 @@ def test_event_objects_and_plain_data_give_the_same_facts(make_story, now):
     for event in story.events:
         draft = {
             "actor": Actor(**event["actor"]),
+            "subject": Subject(**event["subject"]) if event["subject"] else None,
             **{name: event[name] for name in ("action", "params", "cause")},
         }
         events.prepare(Draft(**draft))  # the story is one that the log would take
@@ -214,6 +215,8 @@ def test_gaps_that_do_not_exist_are_not_stated(make_story, now):
     founded = story.events[0]["params"]
     founded["gaps"] = []
     founded["people"][2]["uids"] = [1002]
+    over = next(event for event in story.events if event["action"] == "exception.asked")
+    over["params"]["exception"]["until"] = "2026-11-22T09:59:59Z"
     walls = {"seccomp": True, "egress_sink": True, "service_keys": "tpm"}
     facts = gather(story.events, site="Harbour Office", walls=walls, now=now, log=story.log)
     assert facts["gaps"] == [
@@ -269,3 +272,73 @@ def test_shape_names_what_is_missing_unknown_or_of_another_kind(told):
         "the section 'extra' is unknown",
         "the section 'training' is not a list of objects",
     ]
+
+
+def test_an_exception_says_who_asked_granted_or_refused_and_until_when(told):
+    granted, refused = told()["exceptions"]
+    assert (granted["kind"], granted["state"], granted["until"]) == (
+        "revoked",
+        "granted",
+        "2026-11-30T00:00:00Z",
+    )
+    assert (granted["requester"], granted["decision"]["by"]) == ("bruno", "amira")
+    assert (refused["state"], refused["decision"]["reason"]) == ("refused", "The clock is right.")
+    in_force = [gap for gap in told()["gaps"] if "in force until" in gap]
+    assert in_force == [
+        "The exception of kind revoked that bruno asked for is in force until 2026-11-30T00:00:00Z."
+    ]
+
+
+def test_an_exception_granted_by_who_asked_is_a_gap(make_story, told):
+    story = make_story()
+    for event in story.events:
+        if event["action"].startswith("exception.grant"):
+            event["actor"]["person"] = "bruno"
+    assert any("was granted by the same person" in gap for gap in told(story)["gaps"])
+
+
+def test_a_request_is_decided_once_and_only_by_what_was_done(make_story, told):
+    story = make_story()
+    asked = next(event["seq"] for event in story.events if event["action"] == "exception.asked")
+    story.tell("exception.refused", "otto", "administrator", request=asked, reason="too late")
+    open_ = story.tell("exception.asked", "bruno", exception={"kind": "floor"})
+    story.act("exception.grant", "amira", "administrator", {"request": open_}, "failed", request=open_)
+    rows = told(story)["exceptions"]
+    assert [row["state"] for row in rows] == ["granted", "refused", "asked for"]
+    assert rows[2]["decision"] is None
+
+
+def test_a_revocation_says_why_what_instead_and_what_is_concerned_here(make_story, told):
+    (row,) = told()["revocations"]
+    assert (row["reason"], row["bundle"], row["here"]) == ("It repeats names.", "news 4", [row["digest"]])
+    story = make_story()
+    listed = next(event for event in story.events if event["action"] == "revocation.listed")["params"]
+    later = {**listed["entries"][0], "reason": "It repeats names and numbers."}
+    story.tell("revocation.listed", counter=2, bundle="news 5", entries=[later, {"digest": "no"}, 7])
+    (row,) = told(story)["revocations"]
+    assert (row["reason"], row["bundle"], row["here"]) == (later["reason"], "news 5", [row["digest"]])
+
+
+def test_an_inventory_says_what_left_and_how_often(told):
+    (row,) = told()["inventories"]
+    assert (row["requester"], row["decision"]["by"], row["state"]) == ("bruno", "amira", "let out")
+    assert (row["artefacts"], row["fetched"], row["label"]["level"]) == (1, 1, "internal")
+    assert row["document"] is not None
+
+
+def test_safeguards_of_another_shape_break_nothing(make_story, told):
+    story = make_story()
+    actions = [
+        "exception.asked",
+        "exception.refused",
+        "revocation.listed",
+        "artefact.revoked",
+        "request.fetched",
+    ]
+    for action in [*actions, "request.refused"]:
+        for value in (None, 7, "x", [1], {"kind": 5}):
+            story.tell(action, request=value, exception=value, entries=value, revoked=value, label=value)
+    for action in ("exception.grant", "request.make", "request.grant"):
+        story.act(action, "amira", "administrator", {}, request="x", label=5, artefacts="many")
+    facts = told(story)
+    assert list(shape.faults(facts)) == []

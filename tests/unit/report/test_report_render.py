@@ -10,7 +10,7 @@ import pytest
 
 from holdfast import canonical, hashing
 from holdfast.errors import WorkerFailed
-from holdfast.report import chapters, pages, wording
+from holdfast.report import blocks, pages, wording
 from holdfast.report.facts import gather
 from holdfast.report.render import render
 from holdfast.workers import render as worker
@@ -81,10 +81,10 @@ def test_every_character_that_is_let_through_has_a_glyph(gathered):
 
 def test_long_tables_are_cut_on_the_pages_alone(gathered):
     facts = gathered()
-    facts["gates"] = facts["gates"] * (chapters.MAX_SHOWN + 5)
+    facts["gates"] = facts["gates"] * (blocks.MAX_SHOWN + 5)
     model = pages.lay_out(facts)
     gates = model["sections"][3]["blocks"][1]
-    assert len(gates["rows"]) == chapters.MAX_SHOWN
+    assert len(gates["rows"]) == blocks.MAX_SHOWN
     assert gates["note"].replace("\u200b", "") == "5 more rows are in residency.json."
 
 

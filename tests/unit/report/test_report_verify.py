@@ -19,6 +19,7 @@ from holdfast.keys import person
 from holdfast.report import folder, sign
 from holdfast.report.facts import gather
 from holdfast.report.render import render
+from holdfast.report.sign import RESIDENCY
 from holdfast.report.verify import verify
 
 ROOT = bytes(range(32))
@@ -32,7 +33,7 @@ def make(story, now, **log):
     pdf, data = render(facts)
     note = checkpoint.make("holdfast.example/harbour", len(story.events), ROOT, signer, time=1)
     keys = signer.public("holdfast.example/harbour")
-    return folder.assemble(pdf, data, checkpoint=note, log_keys=keys, pair=PAIR)
+    return folder.assemble(RESIDENCY, pdf, data, checkpoint=note, log_keys=keys, pair=PAIR)
 
 
 @pytest.fixture(scope="session")
@@ -50,8 +51,8 @@ def at_fault(verdict):
 
 
 def resigned(files, **changed):
-    unsigned = {name: data for name, data in {**files, **changed}.items() if name != sign.SIGNATURE}
-    return {**unsigned, sign.SIGNATURE: sign.sign(unsigned, pair=PAIR)}
+    unsigned = {name: data for name, data in {**files, **changed}.items() if name != RESIDENCY.signature}
+    return {**unsigned, RESIDENCY.signature: sign.sign(RESIDENCY, unsigned, pair=PAIR)}
 
 
 def test_an_untouched_report_verifies_and_says_whose_key_was_not_compared(files):
@@ -80,7 +81,7 @@ def test_what_is_no_fingerprint_is_wrong_usage(files, text):
         verify(files, fingerprint=text)
 
 
-@pytest.mark.parametrize("name", [*sign.SIGNED, sign.SIGNATURE])
+@pytest.mark.parametrize("name", [*RESIDENCY.signed, RESIDENCY.signature])
 def test_a_flipped_bit_anywhere_is_refused_with_the_name_of_the_file(files, name):
     data = files[name]
     for position in {0, 1, len(data) // 3, len(data) // 2, len(data) - 2, len(data) - 1}:
@@ -90,13 +91,13 @@ def test_a_flipped_bit_anywhere_is_refused_with_the_name_of_the_file(files, name
             assert name in at_fault(verify({**files, name: bytes(changed)})), (position, bit)
 
 
-@pytest.mark.parametrize("name", [*sign.SIGNED, sign.SIGNATURE])
+@pytest.mark.parametrize("name", [*RESIDENCY.signed, RESIDENCY.signature])
 @pytest.mark.parametrize("content", [b"", b"\x00", b"{}", b"[" * 100_000, b"\xff\xfe"])
 def test_a_replaced_file_is_named(files, name, content):
     assert name in at_fault(verify({**files, name: content}))
 
 
-@pytest.mark.parametrize("name", [*sign.SIGNED, sign.SIGNATURE])
+@pytest.mark.parametrize("name", [*RESIDENCY.signed, RESIDENCY.signature])
 def test_a_missing_file_is_named(files, name):
     del files[name]
     problems = [(problem.file, problem.text) for problem in verify(files).problems]
@@ -109,34 +110,34 @@ def test_an_extra_file_is_named(files):
 
 def test_a_report_signed_by_another_key_fails_only_against_the_fingerprint(files):
     other = person.generate("appliance")
-    unsigned = {name: data for name, data in files.items() if name != sign.SIGNATURE}
-    forged = {**unsigned, sign.SIGNATURE: sign.sign(unsigned, pair=other)}
+    unsigned = {name: data for name, data in files.items() if name != RESIDENCY.signature}
+    forged = {**unsigned, RESIDENCY.signature: sign.sign(RESIDENCY, unsigned, pair=other)}
     assert verify(forged).ok
-    assert at_fault(verify(forged, fingerprint=PAIR.public.fingerprint)) == {sign.SIGNATURE}
+    assert at_fault(verify(forged, fingerprint=PAIR.public.fingerprint)) == {RESIDENCY.signature}
 
 
 @pytest.mark.parametrize("lost", [0, 1])
 def test_both_algorithms_must_have_signed(files, lost):
-    document = json.loads(files[sign.SIGNATURE])
+    document = json.loads(files[RESIDENCY.signature])
     del document["signatures"][lost]
-    verdict = verify({**files, sign.SIGNATURE: canonical.encode(document)})
-    assert at_fault(verdict) == {sign.SIGNATURE}
+    verdict = verify({**files, RESIDENCY.signature: canonical.encode(document)})
+    assert at_fault(verdict) == {RESIDENCY.signature}
 
 
 def test_a_signature_of_the_same_key_for_another_purpose_does_not_count(files):
-    document = json.loads(files[sign.SIGNATURE])
+    document = json.loads(files[RESIDENCY.signature])
     document["signatures"] = person.sign(PAIR, "session", canonical.encode(document["statement"]))
-    assert not verify({**files, sign.SIGNATURE: canonical.encode(document)}).ok
+    assert not verify({**files, RESIDENCY.signature: canonical.encode(document)}).ok
 
 
 def test_pages_of_other_facts_are_refused_even_when_signed(files, make_story, now):
     other = make(make_story(site="x", self_made=False), now)
-    assert at_fault(verify(resigned(files, **{sign.PDF: other[sign.PDF]}))) == {sign.PDF}
+    assert at_fault(verify(resigned(files, **{RESIDENCY.pdf: other[RESIDENCY.pdf]}))) == {RESIDENCY.pdf}
 
 
 @pytest.mark.parametrize("log", [{"size": 7}, {"root": "00" * 32}, {"origin": "elsewhere"}, {"root": None}])
 def test_facts_that_speak_of_another_checkpoint_are_refused_even_when_signed(make_story, now, log):
-    assert at_fault(verify(make(make_story(), now, **log))) == {sign.FACTS}
+    assert at_fault(verify(make(make_story(), now, **log))) == {RESIDENCY.facts}
 
 
 def test_a_checkpoint_of_another_log_is_refused_even_when_signed(files, make_story, now):
@@ -145,17 +146,17 @@ def test_a_checkpoint_of_another_log_is_refused_even_when_signed(files, make_sto
 
 
 def test_facts_without_their_shape_are_refused_even_when_signed(files):
-    facts = json.loads(files[sign.FACTS])
+    facts = json.loads(files[RESIDENCY.facts])
     del facts["gaps"]
-    verdict = verify(resigned(files, **{sign.FACTS: canonical.encode(facts)}))
-    assert {problem.text for problem in verdict.problems if problem.file == sign.FACTS} == {
+    verdict = verify(resigned(files, **{RESIDENCY.facts: canonical.encode(facts)}))
+    assert {problem.text for problem in verdict.problems if problem.file == RESIDENCY.facts} == {
         "the section 'gaps' is missing"
     }
 
 
 def test_only_a_whole_report_is_signed():
     with pytest.raises(OperationFailed, match="consists of"):
-        sign.sign({sign.PDF: b""}, pair=PAIR)
+        sign.sign(RESIDENCY, {RESIDENCY.pdf: b""}, pair=PAIR)
 
 
 def test_a_folder_is_written_whole_and_read_back(files, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -10,10 +11,10 @@ from textual import on
 from textual.widgets import DataTable, Static
 
 from holdfast.client import operations
-from holdfast_tui import actions
+from holdfast_tui import actions, incoming
 from holdfast_tui.messages import Told
-from holdfast_tui.reading import NOTHING, brief, bytes_told, number, record, records, texts, told
-from holdfast_tui.screens.dialogs import Field, Form, Reading
+from holdfast_tui.reading import NOTHING, bytes_told, number, records, texts, told
+from holdfast_tui.screens.dialogs import Decision, Field, Form, Reading
 from holdfast_tui.screens.section import Section, columns, selected
 
 if TYPE_CHECKING:
@@ -23,11 +24,12 @@ if TYPE_CHECKING:
     from textual.widget import Widget
 
     from holdfast.canonical import Json
+    from holdfast_tui.feed import Feed
 
 _IMPORTS = (
     ("#", 5),
-    ("state", 11),
-    ("bundle", 16),
+    ("state", 14),
+    ("bundle", 13),
     ("version", 9),
     ("size", 9),
     ("asked by", 11),
@@ -38,7 +40,7 @@ _EMPTY = "Nothing was imported yet.\n\nPress i to import a medium by its path; a
 
 
 class BundlesSection(Section):
-    """Imports above, generations below."""
+    """Imports above with what to do next about the selected one, generations below."""
 
     SECTION = actions.BUNDLES
     FOCUS = "#imports"
@@ -46,7 +48,10 @@ class BundlesSection(Section):
 
     def __init__(self) -> None:
         super().__init__()
-        self._states: dict[int, str] = {}
+        self._imports: dict[int, dict[str, Json]] = {}
+        self._newest: set[int] = set()
+        self._new: int | None = None  # an import that was just started here, to be selected once it is listed
+        self._path = ""  # of the last medium: the next volume is most often inserted at the same place
 
     def body(self) -> Iterator[Widget]:
         """Lay out the tables.
@@ -55,6 +60,7 @@ class BundlesSection(Section):
             The widgets.
         """
         yield from columns("imports", _IMPORTS)
+        yield Static("", id="import-line", markup=False)
         yield Static("Generations", classes="title", markup=False)
         yield from columns("generations", _GENERATIONS)
 
@@ -73,26 +79,30 @@ class BundlesSection(Section):
             data: The daemon's listing.
         """
         imports = records(data.get("imports"))
-        self._states = {number(one["request"]): str(one["state"]) for one in imports}
+        self._imports = {number(one.get("request")): one for one in imports}
+        self._newest = incoming.collecting(imports)
         self.fill(
             "#imports",
             [
                 (
-                    str(one["request"]),
+                    str(request),
                     (
-                        one["request"],
-                        one["state"],
-                        told(one["name"]),
-                        told(one["version"]),
-                        bytes_told(one["bytes"]),
-                        told(one["requester"]),
-                        told(one["decided_by"]),
+                        request,
+                        incoming.standing(one, newest=request in self._newest),
+                        told(one.get("name")),
+                        told(one.get("version")),
+                        bytes_told(one.get("bytes")),
+                        told(one.get("requester")),
+                        told(one.get("decided_by")),
                     ),
                 )
-                for one in imports
+                for request, one in self._imports.items()
             ],
             _EMPTY,
+            at=str(self._new) if self._new in self._imports else None,
         )
+        if self._new in self._imports:
+            self._new = None
         active = data.get("active")
         self.fill(
             "#generations",
@@ -110,6 +120,39 @@ class BundlesSection(Section):
             ],
             "None is active yet.",
         )
+        for request, one in self._imports.items():
+            if one.get("state") == "running":
+                feed = self.console_app.follow(request, f"import #{request}")
+                feed.title = f"import {incoming.head(one)}"
+        self._draw()
+
+    @on(DataTable.RowHighlighted, "#imports")
+    def _draw(self) -> None:
+        """Say what to do next about the selected import."""
+        one = self._selected()
+        line = ""
+        if one is not None:
+            request = number(one.get("request"))
+            line = incoming.next_step(
+                one,
+                self.console_app.link.person,
+                self.console_app.feeds.get(request),
+                newest=request in self._newest,
+            )
+        self.query_one("#import-line", Static).update(line)
+
+    def job_moved(self, feed: Feed) -> None:
+        """Show how far the selected import is.
+
+        Args:
+            feed: The job.
+        """
+        if feed.job in self._imports:
+            self._draw()
+
+    def person_changed(self) -> None:
+        """Say what the other person can do."""
+        self._draw()
 
     def handlers(self) -> Mapping[str, Callable[[], None]]:
         """Name what does this section's actions.
@@ -121,43 +164,47 @@ class BundlesSection(Section):
             "import": self._import,
             "admit": self._admit,
             "reject": self._reject,
+            "discard": self._discard,
+            "receipt": self._receipt,
             "rollback": self._roll_back,
         }
 
+    def _selected(self) -> dict[str, Json] | None:
+        key = selected(self.query_one("#imports", DataTable))
+        return self._imports.get(int(key)) if key is not None else None
+
     def _import(self) -> None:
+        one = self._selected()
+        wanted = incoming.lacking(one) if one and number(one.get("request")) in self._newest else ""
         self.app.push_screen(
             Form(
-                "Import a medium",
-                [Field("path", "Path of the medium's folder, beneath a media root of this site")],
+                "Import a medium, or one volume of it",
+                [Field("path", "Path of the medium's folder, beneath a media root of this site", self._path)],
+                note=f"{told(one.get('name'))}: {wanted.partition(', then')[0]}." if one and wanted else "",
             ),
             self._import_named,
         )
 
     def _import_named(self, answer: dict[str, str] | None) -> None:
         if answer is not None:
+            self._path = answer["path"].strip()
             self.console_app.begin(
-                "asking for the import", partial(self._start_import, Path(answer["path"].strip()))
+                "asking for the import", partial(self._start_import, Path(self._path).expanduser())
             )
 
     async def _start_import(self, path: Path) -> None:
         app = self.console_app
         job = await app.link.do(lambda client: operations.start_import(client, path))
-        app.follow(
-            job,
-            f"import #{job}",
-            lambda found: (
-                f"{told(found.get('name'))} {told(found.get('version'))} is verified and inspected. "
-                f"It waits for a second administrator: a admits it."
-            ),
-        )
+        self._new = job
+        app.follow(job, f"import #{job}", _imported)
         app.look()
 
     def _waiting(self) -> int | None:
         """Give the selected import if it waits; else, if just one waits, that one."""
-        key = selected(self.query_one("#imports", DataTable))
-        if key is not None and self._states.get(int(key)) == "waiting":
-            return int(key)
-        waiting = [request for request, state in self._states.items() if state == "waiting"]
+        one = self._selected()
+        if one is not None and one.get("state") == "waiting":
+            return number(one.get("request"))
+        waiting = [request for request, one in self._imports.items() if one.get("state") == "waiting"]
         if len(waiting) == 1:
             return waiting[0]
         self.notify("Select an import that is waiting." if waiting else "No import is waiting.", markup=False)
@@ -166,30 +213,106 @@ class BundlesSection(Section):
     def _admit(self) -> None:
         request = self._waiting()
         if request is not None:
-            self.console_app.begin(f"admitting #{request}", partial(self._sign, request))
+            self.console_app.begin("reading the import", partial(self._ask_to_admit, request))
 
-    async def _sign(self, request: int) -> None:
-        link = self.console_app.link
-        done = await link.do(lambda client: operations.admit(client, link.pair, request))
-        self.console_app.post_message(Told(f"Admitted. Generation {done['generation']} is active."))
+    async def _ask_to_admit(self, request: int) -> None:
+        found, names = await self._known(request)
+        self.app.push_screen(
+            Decision(f"Admit import #{request}", "\n".join(incoming.to_sign(found, names)), "sign and admit"),
+            partial(self._signed, request),
+        )
+
+    async def _known(self, request: int) -> tuple[dict[str, Json], dict[str, str]]:
+        """Read an import, and the names of what is here."""
+        app = self.console_app
+        found = await app.link.call("GET", f"/v1/bundles/{request}")
+        return found, incoming.named(app.artefacts.values())
+
+    def _signed(self, request: int, answer: bool | None) -> None:  # noqa: FBT001 - a dialog's answer
+        async def work() -> None:
+            link = self.console_app.link
+            done = await link.do(lambda client: operations.admit(client, link.pair, request))
+            self.console_app.post_message(Told(f"Admitted. Generation {done['generation']} is active."))
+
+        if answer:
+            self.console_app.begin(f"admitting #{request}", work)
 
     def _reject(self) -> None:
         request = self._waiting()
         if request is not None:
+            one = self._imports[request]
             self.app.push_screen(
-                Form(f"Reject import #{request}", [Field("reason", "Why; it goes on the record")]),
-                lambda answer: self._refuse(request, answer),
+                Form(
+                    f"Reject import #{request}",
+                    [Field("reason", "Why; it goes on the record")],
+                    note=f"{told(one.get('name'))} {told(one.get('version'))}, asked by {told(one.get('requester'))}."
+                    " You sign the rejection with your own key; what was copied is removed.",
+                ),
+                partial(self._rejected, request),
             )
 
-    def _refuse(self, request: int, answer: dict[str, str] | None) -> None:
+    def _rejected(self, request: int, answer: dict[str, str] | None) -> None:
         async def work() -> None:
-            await self.console_app.link.call(
-                "POST", f"/v1/bundles/{request}/reject", {"reason": answer["reason"] if answer else ""}
-            )
+            link, reason = self.console_app.link, answer["reason"].strip() if answer else ""
+            await link.do(lambda client: operations.reject(client, link.pair, request, reason))
             self.console_app.post_message(Told(f"Import #{request} is rejected."))
 
         if answer is not None:
             self.console_app.begin(f"rejecting #{request}", work)
+
+    def _discard(self) -> None:
+        one = self._selected()
+        if one is None or one.get("state") not in incoming.GIVEN_UP:
+            self.notify("Select an import that is not complete, or your own that waits.", markup=False)
+            return
+        request = number(one.get("request"))
+        self.app.push_screen(
+            Decision(
+                f"Give up import #{request}",
+                f"{told(one.get('name'))} {told(one.get('version'))}, {told(one.get('state'))}.\n\n"
+                "What was copied of it, from all its volumes, is removed from quarantine. "
+                "To have it, the media must be imported again.",
+                "give it up",
+            ),
+            partial(self._given_up, request),
+        )
+
+    def _given_up(self, request: int, answer: bool | None) -> None:  # noqa: FBT001 - a dialog's answer
+        async def work() -> None:
+            done = await self.console_app.link.call("POST", "/v1/bundles/discard", {"named": str(request)})
+            self.console_app.post_message(Told(f"Import #{told(done.get('request'))} is given up."))
+
+        if answer:
+            self.console_app.begin(f"giving up #{request}", work)
+
+    def _receipt(self) -> None:
+        one = self._selected()
+        if one is None or one.get("state") not in incoming.RECEIPTED:
+            self.notify("Select an import that was admitted, rejected or refused.", markup=False)
+            return
+        request = number(one.get("request"))
+        self.app.push_screen(
+            Form(
+                f"Receipt of import #{request}",
+                [Field("folder", "Folder to write; it must not exist yet", f"receipt-{request}")],
+                note="PDF and JSON, signed by the appliance, with proofs from the log. "
+                "`holdfast report verify` checks the folder anywhere.",
+            ),
+            partial(self._receipt_named, request),
+        )
+
+    def _receipt_named(self, request: int, answer: dict[str, str] | None) -> None:
+        async def work() -> None:
+            folder = await asyncio.to_thread(_whole, answer["folder"] if answer else "")
+            link = self.console_app.link
+            made = await link.call("POST", f"/v1/bundles/{request}/receipt")
+            job = number(made.get("job"))
+            await link.do(lambda client: client.finish(job))
+            names = await link.do(lambda client: operations.save_report(client, job, folder))
+            self.console_app.post_message(Told(f"{len(names)} files of the receipt are in {folder}."))
+
+        if answer is not None:
+            self.console_app.begin(f"writing the receipt of #{request}", work)
 
     def _roll_back(self) -> None:
         self.app.push_screen(
@@ -220,26 +343,22 @@ class BundlesSection(Section):
     @on(DataTable.RowSelected, "#imports")
     def _open(self, message: DataTable.RowSelected) -> None:
         if message.row_key.value is not None:
-            self.console_app.begin("reading the import", partial(self._read, message.row_key.value))
+            self.console_app.begin("reading the import", partial(self._read, int(message.row_key.value)))
 
-    async def _read(self, request: str) -> None:
-        found = await self.console_app.link.call("GET", f"/v1/bundles/{request}")
-        facts = record(found.get("facts"))
-        lines = [
-            f"state       {told(found.get('state'))} {told(found.get('message')) if found.get('message') else ''}",
-            f"publisher   {told(found.get('publisher'))}",
-            f"signed by   {', '.join(texts(found.get('holders'))) or NOTHING}",
-            f"manifest    {brief(found.get('manifest'))}",
-            f"asked by    {told(found.get('requester'))}, decided by {told(found.get('decided_by'))}",
-            "",
-            *(
-                f"{told(one.get('kind')):10} {told(one.get('name'))} {told(one.get('version'))}  {brief(one.get('digest'))}"
-                for one in records(facts.get("artefacts"))
-            ),
-            "",
-            *(
-                f"found: {told(one.get('message') or one.get('what'))}"
-                for one in records(facts.get("findings"))
-            ),
-        ]
-        self.app.push_screen(Reading(f"Import #{request}", "\n".join(lines)))
+    async def _read(self, request: int) -> None:
+        found, names = await self._known(request)
+        title = f"Import #{request}: {told(found.get('name'))} {told(found.get('version'))}"
+        self.app.push_screen(Reading(title, "\n".join(incoming.described(found, names))))
+
+
+def _imported(found: dict[str, Json]) -> str:
+    named = f"{told(found.get('name'))} {told(found.get('version'))}"
+    lacking = incoming.lacking(found)
+    if lacking:
+        return f"{named}: {lacking}"
+    return f"{named} is verified and inspected. It waits for a second administrator: a admits it."
+
+
+def _whole(path: str) -> Path:
+    """Complete a path that a person typed."""
+    return Path(path.strip()).expanduser().absolute()

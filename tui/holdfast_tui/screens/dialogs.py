@@ -1,4 +1,4 @@
-"""Dialogs over a section: a form, and a text to read. Arrows, Enter and Esc suffice for both."""
+"""Dialogs over a section: a form, a text to read, a decision. Arrows, Enter and Esc suffice for all."""
 
 from __future__ import annotations
 
@@ -129,9 +129,71 @@ class Reading(ModalScreen[None]):
             yield Static("Arrows: scroll   Esc: back", classes="field-label", markup=False)
 
     def on_mount(self) -> None:
-        """Let the arrows scroll."""
+        """Let the arrows scroll. Notices go: nothing lies over what is read."""
+        self.app.clear_notifications()
         self.query_one("#reading-body").focus()
 
     def action_leave(self) -> None:
         """Close."""
         self.dismiss(None)
+
+
+class Decision(ModalScreen[bool]):
+    """Shows what a person answers for, and asks whether they do it. Enter reads on, and decides only at the text's end.
+
+    Args:
+        title: What it is.
+        text: What to know, as long as it likes to be.
+        deed: What Enter does at the end, for example ``sign``.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "go_on", "on"),
+        Binding("escape,q", "leave", "back"),
+    ]
+
+    def __init__(self, title: str, text: str, deed: str) -> None:
+        super().__init__()
+        self._title = title
+        self._text = text
+        self._deed = deed
+
+    def compose(self) -> Iterator[Widget]:
+        """Lay out the text.
+
+        Yields:
+            The widgets.
+        """
+        with Vertical(id="reading"):
+            yield Static(self._title, classes="dialog-title", markup=False)
+            with VerticalScroll(id="reading-body"):
+                yield Static(self._text, markup=False)
+            yield Static("", id="decision-note", classes="field-label", markup=False)
+
+    def on_mount(self) -> None:
+        """Let the arrows scroll, and say what Enter does. Notices go: nothing lies over what is signed."""
+        self.app.clear_notifications()
+        body = self.query_one("#reading-body", VerticalScroll)
+        body.focus()
+        self.watch(body, "scroll_y", self._tell, init=False)
+        self.call_after_refresh(self._tell)
+
+    @property
+    def _at_end(self) -> bool:
+        body = self.query_one("#reading-body", VerticalScroll)
+        return body.scroll_target_y >= body.max_scroll_y
+
+    def _tell(self) -> None:
+        what = f"Enter: {self._deed}" if self._at_end else "Enter: read on"
+        self.query_one("#decision-note", Static).update(f"{what}   Arrows: scroll   Esc: back")
+
+    def action_go_on(self) -> None:
+        """Read on, or decide at the end."""
+        if self._at_end:
+            self.dismiss(True)
+        else:
+            self.query_one("#reading-body", VerticalScroll).scroll_page_down(animate=False)
+
+    def action_leave(self) -> None:
+        """Close, nothing is decided."""
+        self.dismiss(False)

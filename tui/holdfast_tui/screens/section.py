@@ -70,7 +70,8 @@ class Section(Screen[None]):
     def show_state(self) -> None:
         """Show the app's state in the frame."""
         app = self.console_app
-        self.query_one(TrustStrip).show(app.status, app.labels, app.link.person, app.link.roles, app.why)
+        labels = [one.get("label") for one in app.artefacts.values()]
+        self.query_one(TrustStrip).show(app.status, labels, app.link.person, app.link.roles, app.why)
         self.query_one(KeyLine).show(app.link.roles)
         self.query_one(Activity).show(app.signs())
 

@@ -13,7 +13,18 @@ from textual.worker import WorkerCancelled, get_current_worker
 from holdfast.errors import HoldfastError
 from holdfast_tui import actions
 from holdfast_tui.messages import ChatEnded, ChatText, Failed, Told
-from holdfast_tui.reading import NOTHING, banner, brief, figure, number, record, records, texts, told
+from holdfast_tui.reading import (
+    NOTHING,
+    banner,
+    brief,
+    figure,
+    number,
+    record,
+    records,
+    revocation,
+    texts,
+    told,
+)
 from holdfast_tui.screens.dialogs import Field, Form
 from holdfast_tui.screens.section import Section, columns, selected
 from holdfast_tui.widgets.transcript import Transcript
@@ -29,7 +40,7 @@ if TYPE_CHECKING:
 TENANT = "console"
 MAX_TOKENS = 256  # of one answer in the chat
 MAX_QUESTION = 8000  # characters; longer ones belong into an application
-_MODELS = (("model", 34), ("digest", 10), ("label", 26))
+_MODELS = (("model", 32), ("state", 9), ("digest", 9), ("label", 24))
 _NOT_SERVED = "Nothing is served.\n\nPress s to start; a base needs its GGUF files first: z makes them."
 _QUANTIZATIONS = ("q8_0", "q4_k_m")
 
@@ -87,20 +98,43 @@ class ServingSection(Section):
         self.fill(
             "#models",
             [
-                (str(one["id"]), (one["id"], brief(one.get("digest")), banner([one.get("label")])[1]))
+                (
+                    str(one["id"]),
+                    (
+                        one["id"],
+                        self._revocation(one)[0] or "served",
+                        brief(one.get("digest")),
+                        banner([one.get("label")])[1],
+                    ),
+                )
                 for one in models
             ],
             f"{self._serving['ended']}\n\n{_NOT_SERVED}" if self._serving.get("ended") else _NOT_SERVED,
         )
-        line = ""
+        self._draw()
+
+    def _revocation(self, model: dict[str, Json]) -> tuple[str, str]:
+        """Say whether a served model is revoked: by what the daemon stopped it for, or by what it is made of."""
+        stopped = record(model.get("revoked"))
+        if stopped:
+            return "REVOKED", f"REVOKED: {told(stopped.get('message'))} {told(stopped.get('remedy'))}"
+        return revocation(self.console_app.artefacts.get(str(model.get("digest"))))
+
+    @on(DataTable.RowHighlighted, "#models")
+    def _draw(self) -> None:
+        """Say where models are served, and why the selected one is not."""
+        models = records(self._serving.get("models"))
+        lines = []
         if models:
             figures = [
                 f"{name} {self._serving[name]}"
                 for name in ("active", "queued", "served")
                 if name in self._serving
             ]
-            line = " · ".join((f"Serving at {told(self._serving.get('address'))}/v1", *figures))
-        self.query_one("#served", Static).update(line)
+            lines.append(" · ".join((f"Serving at {told(self._serving.get('address'))}/v1", *figures)))
+        key = selected(self.query_one("#models", DataTable))
+        lines += [why for one in models if one.get("id") == key and (why := self._revocation(one)[1])]
+        self.query_one("#served", Static).update("\n".join(lines))
 
     def handlers(self) -> Mapping[str, Callable[[], None]]:
         """Name what does this section's actions.

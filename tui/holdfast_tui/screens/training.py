@@ -13,7 +13,18 @@ from textual.widgets import DataTable, Static
 from holdfast.client import operations
 from holdfast_tui import actions
 from holdfast_tui.messages import Told
-from holdfast_tui.reading import brief, figure, number, record, records, seconds_told, texts, told, verdict
+from holdfast_tui.reading import (
+    brief,
+    figure,
+    number,
+    record,
+    records,
+    revocation,
+    seconds_told,
+    texts,
+    told,
+    verdict,
+)
 from holdfast_tui.screens.dialogs import Field, Form, Reading
 from holdfast_tui.screens.section import Section, columns, selected
 from holdfast_tui.widgets.chart import LossChart
@@ -27,7 +38,7 @@ if TYPE_CHECKING:
     from holdfast.canonical import Json
     from holdfast_tui.feed import Feed
 
-_RUNS = (("run", 5), ("state", 12), ("recipe", 20), ("base", 12), ("steps", 6), ("loss", 7), ("gate", 6))
+_RUNS = (("run", 5), ("state", 14), ("recipe", 18), ("base", 12), ("steps", 6), ("loss", 7), ("gate", 6))
 _EMPTY = (
     "No runs yet.\n\nPress t to start one by the path of its recipe, for example bundles/starter/adapt.toml."
 )
@@ -81,7 +92,7 @@ class TrainingSection(Section):
                     str(one["number"]),
                     (
                         one["number"],
-                        one["state"],
+                        f"{told(one['state'])} {self._revocation(one)[0]}".rstrip(),
                         told(one["recipe"]),
                         told(one["base"]),
                         told(one["steps"]),
@@ -96,6 +107,10 @@ class TrainingSection(Section):
         )
         if self._new in self._runs:
             self._new = None
+
+    def _revocation(self, run: dict[str, Json]) -> tuple[str, str]:
+        """Say whether what a run made may still be used."""
+        return revocation(self.console_app.artefacts.get(str(run.get("adapter"))))
 
     def _selected(self) -> dict[str, Json] | None:
         key = selected(self.query_one("#runs", DataTable))
@@ -142,7 +157,8 @@ class TrainingSection(Section):
             parts.append(feed.error.message)
         if run.get("gate") is not None:
             parts.append(f"gate: {verdict(run['gate'])}, Enter shows why")
-        self.query_one("#run-line", Static).update(" · ".join(parts))
+        why = self._revocation(run)[1]
+        self.query_one("#run-line", Static).update(" · ".join(parts) + (f"\n{why}" if why else ""))
 
     def handlers(self) -> Mapping[str, Callable[[], None]]:
         """Name what does this section's actions.
@@ -246,6 +262,7 @@ class TrainingSection(Section):
         lines = [
             *(f"{name:18} {told(value)}" for name, value in run.items() if name != "gate"),
             "",
+            *filter(None, [self._revocation(run)[1]]),
             f"gate {verdict(run.get('gate'))}" if gate else "The gate was not decided yet: g decides it.",
             *(f"  {reason}" for reason in texts(gate.get("reasons"))),
         ]

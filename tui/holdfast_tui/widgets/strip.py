@@ -1,6 +1,6 @@
-"""The trust strip: label, person and daemon on the first line; root, import, log and egress on the second.
+"""The trust strip: label, person and daemon on the first line; root, import, log and egress on the second; the sections.
 
-It is on every screen, so that nobody acts without knowing on what ground. Invariant: a daemon that is gone is said here, and
+A further line is there while something needs attention: models that were revoked, exceptions. It is on every screen, so that nobody acts without knowing on what ground. Invariant: a daemon that is gone is said here, and
 nowhere else in the way.
 """
 
@@ -47,8 +47,28 @@ def ground(status: dict[str, Json]) -> str:
     return f"{trusted} · {imported} · {head} · {denied}"
 
 
+def attention(status: dict[str, Json]) -> str:
+    """Say what needs attention.
+
+    Args:
+        status: The daemon's status.
+
+    Returns:
+        One line; empty if nothing does.
+    """
+    revoked, exceptions = record(status.get("revoked")), record(status.get("exceptions"))
+    stopped, served = len(texts(revoked.get("withdrawn"))), len(texts(revoked.get("excepted")))
+    opened, lifted = number(exceptions.get("open")), number(exceptions.get("in_force"))
+    parts = []
+    if stopped or served:
+        parts.append(f"REVOKED in service: {stopped} stopped, {served} excepted")
+    if opened or lifted:
+        parts.append(f"exceptions: {opened} asked, {lifted} in force")
+    return f"! {' · '.join(parts)}" if parts else ""
+
+
 class TrustStrip(Vertical):
-    """Label, person, daemon, trust. Two lines, and the sections' names below."""
+    """Label, person, daemon, trust. Two lines, the sections' names below, and what needs attention."""
 
     def compose(self) -> Iterator[Widget]:
         """Lay out the lines.
@@ -62,6 +82,7 @@ class TrustStrip(Vertical):
             yield Static("", id="person", markup=False)
         yield Static(CONNECTING, id="ground", markup=False)
         yield Static("", id="tabs", markup=False)
+        yield Static("", id="attention", markup=False)
 
     def show_section(self, section: str) -> None:
         """Mark the section that a person is in.
@@ -101,9 +122,16 @@ class TrustStrip(Vertical):
         below.set_class(status is None, "gone")
         if status is None:
             below.update(why)
+            self._attend("")
             return
         gaps = len(texts(status.get("gaps")))
         self.query_one("#site", Static).update(
             f" {told(status.get('site'))}{f' · gaps: {gaps}' if gaps else ''}"
         )
         below.update(ground(status))
+        self._attend(attention(status))
+
+    def _attend(self, text: str) -> None:
+        line = self.query_one("#attention", Static)
+        line.update(Text(text, no_wrap=True, overflow="ellipsis"))
+        line.display = bool(text)

@@ -1,0 +1,156 @@
+"""Routes: models, runs, evaluations and jobs."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from starlette.responses import StreamingResponse
+
+from holdfast import canonical
+from holdfast.api import messages
+from holdfast.daemon import (
+    evaluation,
+    models,
+    training,
+)
+from holdfast.daemon.routes.base import Routes, answer, integer, number, read, started
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from holdfast.canonical import Json
+    from holdfast.daemon.routes.base import Table
+
+
+class Work(Routes):
+    """Routes: models, runs, evaluations and jobs."""
+
+    @property
+    def table(self) -> Table:
+        """Method, path and handler of each route."""
+        return (
+            ("GET", "/v1/artefacts", self.artefacts),
+            ("GET", "/v1/artefacts/{name}", self.artefact),
+            ("POST", "/v1/models/convert", self.convert),
+            ("GET", "/v1/runs", self.runs),
+            ("POST", "/v1/runs", self.train),
+            ("GET", "/v1/runs/{run}", self.run),
+            ("POST", "/v1/runs/{run}/replay", self.replay),
+            ("POST", "/v1/runs/{run}/resume", self.resume),
+            ("POST", "/v1/runs/{run}/gate", self.gate),
+            ("POST", "/v1/evaluations", self.evaluate),
+            ("GET", "/v1/jobs/{job}", self.job),
+            ("GET", "/v1/jobs/{job}/events", self.job_events),
+            ("POST", "/v1/jobs/{job}/cancel", self.cancel),
+        )
+
+    async def artefacts(self, request: Request) -> Response:
+        """``GET /v1/artefacts?kind=``."""
+        self.session(request)
+        kind = request.query_params.get("kind")
+        listed: list[Json] = [
+            models.shown(self.services, found)
+            for found in self.services.state.artefacts.values()
+            if kind in (None, found.kind.value)
+        ]
+        return answer({"artefacts": listed})
+
+    async def artefact(self, request: Request) -> Response:
+        """``GET /v1/artefacts/{name}``."""
+        self.session(request)
+        found = self.services.state.resolve(request.path_params["name"])
+        lineage: list[Json] = [
+            models.shown(self.services, one) for one in self.services.state.lineage(found.digest)
+        ]
+        return answer({"artefact": models.shown(self.services, found), "lineage": lineage})
+
+    async def convert(self, request: Request) -> Response:
+        """``POST /v1/models/convert``."""
+        session = self.session(request)
+        asked = await read(request, messages.ConvertRequest)
+        return started(await models.convert(self.services, session, asked))
+
+    async def runs(self, request: Request) -> Response:
+        """``GET /v1/runs``."""
+        self.session(request)
+        return answer({"runs": list(training.summaries(self.services))})
+
+    async def run(self, request: Request) -> Response:
+        """``GET /v1/runs/{run}``."""
+        self.session(request)
+        found, params, result = training.find_run(self.services, request.path_params["run"])
+        manifest = canonical.decode(
+            (self.services.store.folder(found.digest) / training.RUN_FILE).read_bytes(),
+            limit=messages.MAX_BODY,
+            what="The run's manifest",
+        )
+        gate = self.services.state.gates.get(found.digest)
+        return answer(
+            {
+                "artefact": models.shown(self.services, found),
+                "params": params,
+                "result": {name: value for name, value in result.items() if name != "artefacts"},
+                "manifest": manifest,
+                "gate": gate,
+            }
+        )
+
+    async def train(self, request: Request) -> Response:
+        """``POST /v1/runs``."""
+        session = self.session(request)
+        asked = await read(request, messages.TrainRequest)
+        return started(await training.submit(self.services, session, asked))
+
+    async def replay(self, request: Request) -> Response:
+        """``POST /v1/runs/{run}/replay``."""
+        session = self.session(request)
+        return started(await training.replay(self.services, session, request.path_params["run"]))
+
+    async def resume(self, request: Request) -> Response:
+        """``POST /v1/runs/{run}/resume``."""
+        session = self.session(request)
+        return started(await training.resume(self.services, session, number(request, "run")))
+
+    async def gate(self, request: Request) -> Response:
+        """``POST /v1/runs/{run}/gate``."""
+        session = self.session(request)
+        asked = await read(request, messages.GateRequest)
+        return started(await evaluation.decide(self.services, session, request.path_params["run"], asked))
+
+    async def evaluate(self, request: Request) -> Response:
+        """``POST /v1/evaluations``."""
+        session = self.session(request)
+        asked = await read(request, messages.EvaluateRequest)
+        return started(await evaluation.evaluate(self.services, session, asked))
+
+    async def job(self, request: Request) -> Response:
+        """``GET /v1/jobs/{job}``."""
+        self.session(request)
+        job = self.services.jobs.get(number(request, "job"))
+        last = job.entries[-1] if job.entries else None
+        return answer({"job": job.number, "action": job.action, "ended": job.ended, "last": last})
+
+    async def job_events(self, request: Request) -> Response:
+        """``GET /v1/jobs/{job}/events?after=``."""
+        self.session(request)
+        job = self.services.jobs.get(number(request, "job"))
+        after = integer(request.query_params.get("after", "0"), "after")
+
+        async def lines() -> AsyncIterator[bytes]:
+            async for entry in job.follow(after):
+                yield json.dumps(entry).encode() + b"\n"
+
+        return StreamingResponse(lines(), media_type="application/x-ndjson")
+
+    async def cancel(self, request: Request) -> Response:
+        """``POST /v1/jobs/{job}/cancel``."""
+        session = self.session(request)
+        job = number(request, "job")
+        act = self.services.state.acts.get(job)
+        session.actor(act.action if act else "train.run")
+        self.services.jobs.cancel(job, session.person.name)
+        return answer({"cancelling": job})

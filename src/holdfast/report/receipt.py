@@ -1,0 +1,238 @@
+"""The facts of an import's receipt, as plain data: schema ``holdfast.receipt/1``.
+
+A receipt says what came in, from which media, what was found, who asked and who decided, and carries the events of the audit
+log that say so, each with its proof. Invariants: every fact but the date and the proofs follows from those events alone
+(``derive``), so that whoever holds the receipt and the log's keys can derive it again; pure; what is not stated in the
+events is None.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from holdfast.governance import labels
+from holdfast.report import reading
+from holdfast.report.custody import loosely_joined
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from holdfast.canonical import Json
+    from holdfast.governance.labels import Label
+    from holdfast.report.reading import View
+
+SCHEMA = "holdfast.receipt/1"
+MAX_PROOFS = 4096  # events of one receipt: three for each of 999 volumes, and a few more
+DECISIONS = {"bundle.admit": "admitted", "bundle.reject": "rejected"}
+MEDIUM = (
+    "read_only",
+    "device_read_only",
+    "filesystem",
+    "source",
+    "device",
+    "uuid",
+    "vendor",
+    "model",
+    "serial",
+)
+DERIVED = (
+    "site",
+    "label",
+    "banner",
+    "request",
+    "bundle",
+    "trust",
+    "volumes",
+    "findings",
+    "artefacts",
+    "people",
+)
+STATED = ("schema", "made", "software", "log", "proofs")
+
+
+def derive(events: Sequence[Mapping[str, object]]) -> dict[str, Json]:
+    """Derive the facts of an import from its events.
+
+    Args:
+        events: Plain data of ``site.founded``, of every ``bundle.import`` that belongs to the request with its
+            ``bundle.verified`` and its outcome, and of the decision and its outcome, in the order of the log.
+
+    Returns:
+        The sections of ``DERIVED``.
+    """
+    views = [reading.view(event) for event in events]
+    founding = next((one for one in views if one.action == "site.founded"), None)
+    known = _people(founding)
+    asked = [one for one in views if one.action == "bundle.import" and one.outcome is None]
+    verified = {one.cause: one for one in views if one.action == "bundle.verified"}
+    ended = {one.cause: one for one in views if one.action == "bundle.import" and one.outcome is not None}
+    last = asked[-1] if asked else None
+    end = ended.get(last.seq) if last else None
+    facts = verified.get(last.seq) if last else None
+    told: Mapping[str, object] = {**(facts.params if facts else {}), **(end.params if end else {})}
+    decision = next((one for one in views if one.action in DECISIONS and one.outcome is None), None)
+    decided = next((one for one in views if one.action in DECISIONS and one.outcome == "done"), None)
+    closing = decided or end
+    zones = [str(zone) for zone in reading.texts(founding.params.get("zones") if founding else None)]
+    listed = told.get("artefacts")
+    artefacts = [_artefact(entry) for entry in (listed if isinstance(listed, list) else [])]
+    label = _label([one for one, _ in artefacts], zones)
+    return {
+        "site": {
+            "name": reading.text(founding.params.get("site") if founding else None),
+            "zones": list(zones),
+            "appliance": reading.text(founding.params.get("appliance") if founding else None),
+        },
+        "label": label.to_json(),
+        "banner": str(label) if label.zones else str(label).removesuffix(" @"),
+        "request": {
+            "number": last.seq if last else None,
+            "asked": last.time if last else None,
+            "state": DECISIONS[decided.action] if decided else "refused",
+            "decided": closing.time if closing else None,
+            "reason": reading.text(closing.params.get("reason", closing.params.get("message")))
+            if closing
+            else None,
+            "generation": reading.whole(decided.params.get("generation")) if decided else None,
+        },
+        "bundle": {
+            **{
+                name: reading.text(told.get(name))
+                for name in ("name", "version", "publisher", "collection", "expires")
+            },
+            "manifest": reading.digest(told.get("manifest")),
+            "bytes": reading.whole(told.get("bytes")),
+        },
+        "trust": {
+            "root_version": reading.whole(told.get("root_version")),
+            "root_fingerprint": reading.text(told.get("root_fingerprint")),
+            "role": reading.text(told.get("role")),
+            "holders": reading.texts(told.get("holders")),
+        },
+        "volumes": [_volume(one, verified.get(one.seq)) for one in asked],
+        "findings": [_finding(entry) for entry in _entries(told.get("findings"))],
+        "artefacts": [row for _, row in artefacts],
+        "people": {
+            "requester": _requester(last, known),
+            "approver": _approver(decision, known),
+            "one_local_user": last is not None and decision is not None and last.uid == decision.uid,
+        },
+    }
+
+
+def gather(
+    proofs: Sequence[Mapping[str, Json]],
+    events: Sequence[Mapping[str, object]],
+    *,
+    now: str,
+    version: str,
+    log: Mapping[str, Json],
+) -> dict[str, Json]:
+    """Make a receipt's facts.
+
+    Args:
+        proofs: For each event ``what`` (for people), ``seq``, ``event`` (its bytes as text) and ``proof`` (a tlog-proof).
+        events: The same events as plain data.
+        now: When the receipt is made, RFC 3339.
+        version: The software's.
+        log: ``origin``, ``size`` and ``root`` of the checkpoint beside the receipt.
+
+    Returns:
+        The facts.
+    """
+    return {
+        **derive(events),
+        "schema": SCHEMA,
+        "made": now,
+        "software": {"version": version},
+        "log": dict(log),
+        "proofs": [dict(one) for one in proofs],
+    }
+
+
+def _people(founding: View | None) -> dict[str, Mapping[str, object]]:
+    listed = founding.params.get("people") if founding else None
+    entries = [reading.mapping(entry) for entry in _entries(listed)]
+    return {str(entry.get("name")): entry for entry in entries}
+
+
+def _requester(asked: View | None, known: Mapping[str, Mapping[str, object]]) -> dict[str, Json]:
+    return _person(asked, known) | {"session": asked.session if asked else None}
+
+
+def _approver(decision: View | None, known: Mapping[str, Mapping[str, object]]) -> dict[str, Json] | None:
+    if decision is None:
+        return None
+    approval = reading.mapping(decision.params.get("approval"))
+    statement = reading.mapping(approval.get("statement"))
+    return _person(decision, known) | {
+        "statement": {name: reading.text(value) for name, value in sorted(statement.items())},
+        "signatures": [
+            {name: _whole(value) for name, value in sorted(reading.mapping(one).items())}
+            for one in _entries(approval.get("signatures"))
+        ],
+    }
+
+
+def _person(seen: View | None, known: Mapping[str, Mapping[str, object]]) -> dict[str, Json]:
+    name = seen.person if seen else None
+    entry = known.get(name or "", {})
+    return {
+        "name": name,
+        "role": seen.role if seen else None,
+        "uid": seen.uid if seen else None,
+        "time": seen.time if seen else None,
+        "fingerprint": reading.text(entry.get("fingerprint")),
+    }
+
+
+def _volume(asked: View, verified: View | None) -> dict[str, Json]:
+    volume = reading.mapping(verified.params.get("volume") if verified else None)
+    medium = reading.mapping(volume.get("medium"))
+    return {
+        "request": asked.seq,
+        "requester": asked.person,
+        "time": asked.time,
+        "number": reading.whole(volume.get("number")),
+        "count": reading.whole(volume.get("count")),
+        "digest": reading.digest(volume.get("digest")),
+        "medium": {
+            name: reading.truth(medium.get(name)) if "read_only" in name else reading.text(medium.get(name))
+            for name in MEDIUM
+        },
+    }
+
+
+def _artefact(entry: object) -> tuple[Label | None, dict[str, Json]]:
+    fields = reading.mapping(entry)
+    files = [reading.mapping(file) for file in _entries(fields.get("files"))]
+    label = reading.label(fields.get("label"))
+    sizes = [size for size in (reading.whole(file.get("size")) for file in files) if size is not None]
+    return label, {
+        "kind": reading.text(fields.get("kind")),
+        "name": reading.text(fields.get("name")),
+        "version": reading.text(fields.get("version")),
+        "digest": reading.digest(fields.get("digest")),
+        "bytes": sum(sizes),
+        "files": len(files),
+        "label": label.to_json() if label else None,
+    }
+
+
+def _label(found: list[Label | None], zones: list[str]) -> Label:
+    fallback = labels.highest(zones)
+    return loosely_joined([one or fallback for one in found], zones) if found else fallback
+
+
+def _finding(entry: object) -> dict[str, Json]:
+    fields = reading.mapping(entry)
+    return {name: reading.text(fields.get(name)) for name in ("file", "key", "sentence")}
+
+
+def _entries(value: object) -> list[object]:
+    return list(value) if isinstance(value, list) else []
+
+
+def _whole(value: object) -> str | None:
+    """Give a signature's text uncut; the event that holds it is bounded."""
+    return value if isinstance(value, str) else None
