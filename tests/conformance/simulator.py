@@ -31,7 +31,7 @@ from tuf.api.metadata import (
 from tuf.api.serialization.json import JSONSerializer
 
 from holdfast.keys import person
-from holdfast.trust import metadata, policy
+from holdfast.trust import delegation, metadata, policy
 from holdfast.trust.workflow import TrustState, Workflow
 
 NOW = datetime(2027, 3, 1, 12, tzinfo=UTC)
@@ -85,7 +85,7 @@ class Repository:
             for one in self.signers[role]:
                 self.root.add_key(one.public_key, role)
         if self.holders:
-            self.root.unrecognized_fields[policy.FIELD] = rule(self.holders)
+            self.root.unrecognized_fields[delegation.POLICY] = rule(self.holders)
         self.publish(Root.type, *ALL)
 
     @property
@@ -152,8 +152,8 @@ class Repository:
             delegator.add_key(one.public_key, name)
         if people:
             field = delegator.delegations.unrecognized_fields
-            before = field.get(policy.FIELD, {"holders": {}})["holders"]
-            field[policy.FIELD] = {**rule(people), "holders": {**before, **rule(people)["holders"]}}
+            before = field.get(delegation.POLICY, {"holders": {}})["holders"]
+            field[delegation.POLICY] = {**rule(people), "holders": {**before, **rule(people)["holders"]}}
         if name not in self.files:
             self.files[name] = Metadata(Targets(expires=self.top.expires))
             self.signers[name] = mine

@@ -96,6 +96,8 @@ CONTRADICTIONS = {
     "a kind made on site": lambda d: first(d).update(kind="nothing"),
     "a sequence number of the log": lambda d: first(d).update(made_by=7),
     "no licence": lambda d: first(d).pop("licence"),
+    "a publisher on two lines": lambda d: d.update(publisher="Works\nsigned by    Ada"),
+    "a licence on two lines": lambda d: first(d).update(licence="MIT\nverified"),
     "a licence with an escape": lambda d: first(d).update(licence="\x1b[2J"),
     "a label without zones": lambda d: first(d)["label"].update(zones=[]),
     "a parent that is no digest": lambda d: first(d).update(parents=["base"]),

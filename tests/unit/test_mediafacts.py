@@ -46,7 +46,6 @@ def test_a_folder_of_this_host_is_described(tmp_path):
     assert found["read_only"] is False
     assert found["filesystem"]
     assert all(value is None or isinstance(value, str | bool) for value in found.values())
-    assert mediafacts.standing(found).startswith("WRITABLE") or found["device_read_only"]
 
 
 def test_what_has_no_mount_is_unknown_and_not_guessed():
@@ -55,16 +54,3 @@ def test_what_has_no_mount_is_unknown_and_not_guessed():
     os.close(writing)
     found = mediafacts.describe(writing)  # a descriptor that is closed
     assert set(found.values()) == {None}
-    assert mediafacts.standing(found) == "unknown"
-
-
-@pytest.mark.parametrize(
-    ("facts", "words"),
-    [
-        ({"device_read_only": True, "read_only": True}, "read-only by the device"),
-        ({"device_read_only": False, "read_only": True}, "mounted read-only"),
-        ({"device_read_only": None, "read_only": False}, "WRITABLE while it was read"),
-    ],
-)
-def test_the_read_only_state_is_said_in_words(facts, words):
-    assert mediafacts.standing(facts) == words

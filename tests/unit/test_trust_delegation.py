@@ -8,7 +8,7 @@ import pytest
 from tests.conformance.simulator import ALL, NOW, Repository, holder, pair_signers, rule
 
 from holdfast.errors import UntrustedBundle
-from holdfast.trust import policy
+from holdfast.trust import delegation
 from holdfast.trust.delegation import MAX_DELEGATED_ROLES
 from holdfast.trust.profile import MAX_PATTERNS, is_pattern, is_role_name
 from holdfast.trust.workflow import TrustState
@@ -123,11 +123,11 @@ def test_both_algorithms_are_needed(repository, kept):
 
 
 def no_policy(delegations):
-    del delegations.unrecognized_fields[policy.FIELD]
+    del delegations.unrecognized_fields[delegation.POLICY]
 
 
 def one_is_enough(delegations):
-    delegations.unrecognized_fields[policy.FIELD]["min_holders"] = 1
+    delegations.unrecognized_fields[delegation.POLICY]["min_holders"] = 1
 
 
 def weak_threshold(delegations):
@@ -135,7 +135,7 @@ def weak_threshold(delegations):
 
 
 def unknown_key(delegations):
-    delegations.unrecognized_fields[policy.FIELD]["holders"]["Ed"] = ["ab"]
+    delegations.unrecognized_fields[delegation.POLICY]["holders"]["Ed"] = ["ab"]
 
 
 @pytest.mark.parametrize("change", [no_policy, one_is_enough, weak_threshold, unknown_key])
@@ -341,6 +341,10 @@ def test_a_second_publisher_shares_the_policy(repository):
     repository.delegate("targets", "finance", holders=map(holder, ("Di", "Ed")), paths=["adapters/finance/*"])
     repository.add("finance", "adapters/finance/manifest.json", b"1")
     repository.publish("finance", *ALL)
-    assert set(repository.top.delegations.unrecognized_fields[policy.FIELD]["holders"]) == {"Cy", "Di", "Ed"}
+    assert set(repository.top.delegations.unrecognized_fields[delegation.POLICY]["holders"]) == {
+        "Cy",
+        "Di",
+        "Ed",
+    }
     assert search(repository, "adapters/finance/manifest.json").holders == ("Di", "Ed")
     assert rule([holder("Di")])["holders"].keys() == {"Di"}

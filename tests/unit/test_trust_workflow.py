@@ -13,7 +13,7 @@ from tuf.api.metadata import MetaFile
 
 from holdfast import canonical, hashing
 from holdfast.errors import UntrustedBundle
-from holdfast.trust import metadata, policy
+from holdfast.trust import delegation, metadata
 from holdfast.trust.workflow import TrustState, Workflow
 
 ROLES = ["root", *ALL]
@@ -332,7 +332,7 @@ def test_protection_ends_where_the_keys_were_rotated_away(repository, people):
     new = [one for pair in (cy, di) for one in pair_signers(pair)]
     for role in ("timestamp", "snapshot"):
         repository.rotate(role, *new)
-    repository.root.unrecognized_fields[policy.FIELD] = rule([*people, cy, di])
+    repository.root.unrecognized_fields[delegation.POLICY] = rule([*people, cy, di])
     repository.publish("root")
     for role in ("snapshot", "timestamp"):
         repository.files[role].signed.version = 0
@@ -382,7 +382,7 @@ def test_roots_over_many_versions(repository, people):
         new = [one for pair in current for one in pair_signers(pair)]
         for role in ROLES:
             repository.rotate(role, *new)
-        repository.root.unrecognized_fields[policy.FIELD] = rule(current)
+        repository.root.unrecognized_fields[delegation.POLICY] = rule(current)
         repository.signers["root"] = [*pair_signers(leaving), *new]
         repository.publish("root")
     repository.publish(*ALL)
@@ -395,7 +395,7 @@ def test_roots_over_many_versions(repository, people):
 def test_a_root_that_old_holders_did_not_sign_is_refused(repository):
     new = [one for name in ("Cy", "Di") for one in pair_signers(holder(name))]
     repository.rotate("root", *new)
-    field = repository.root.unrecognized_fields[policy.FIELD]
+    field = repository.root.unrecognized_fields[delegation.POLICY]
     field["holders"].update(rule([holder("Cy"), holder("Di")])["holders"])
     repository.publish("root")
     assert refusal(repository).key == "trust.threshold"
@@ -405,7 +405,7 @@ def test_a_root_that_one_old_holder_signed_is_refused(repository):
     new = [one for name in ("Ada", "Cy") for one in pair_signers(holder(name))]
     for role in ROLES:
         repository.rotate(role, *new)
-    repository.root.unrecognized_fields[policy.FIELD] = rule([holder("Ada"), holder("Cy")])
+    repository.root.unrecognized_fields[delegation.POLICY] = rule([holder("Ada"), holder("Cy")])
     repository.publish("root", *ALL)
     assert refusal(repository).key == "trust.holders"
 
@@ -427,58 +427,58 @@ def weak_threshold(root):
 
 
 def one_is_enough(root):
-    root.unrecognized_fields[policy.FIELD]["min_holders"] = 1
+    root.unrecognized_fields[delegation.POLICY]["min_holders"] = 1
 
 
 def more_than_there_are(root):
-    root.unrecognized_fields[policy.FIELD]["min_holders"] = 3
+    root.unrecognized_fields[delegation.POLICY]["min_holders"] = 3
 
 
 def true_is_no_number(root):
-    root.unrecognized_fields[policy.FIELD]["min_holders"] = True
+    root.unrecognized_fields[delegation.POLICY]["min_holders"] = True
 
 
 def none(root):
-    del root.unrecognized_fields[policy.FIELD]
+    del root.unrecognized_fields[delegation.POLICY]
 
 
 def more(root):
-    root.unrecognized_fields[policy.FIELD]["later"] = 1
+    root.unrecognized_fields[delegation.POLICY]["later"] = 1
 
 
 def one_algorithm(root):
-    root.unrecognized_fields[policy.FIELD]["algorithms"].pop()
+    root.unrecognized_fields[delegation.POLICY]["algorithms"].pop()
 
 
 def shared(root):
-    held = root.unrecognized_fields[policy.FIELD]["holders"]
+    held = root.unrecognized_fields[delegation.POLICY]["holders"]
     held["Bo"].append(held["Ada"][0])
 
 
 def twice(root):
-    held = root.unrecognized_fields[policy.FIELD]["holders"]
+    held = root.unrecognized_fields[delegation.POLICY]["holders"]
     held["Bo"].append(held["Bo"][0])
 
 
 def ownerless(root):
-    root.unrecognized_fields[policy.FIELD]["holders"]["Bo"].pop()
+    root.unrecognized_fields[delegation.POLICY]["holders"]["Bo"].pop()
 
 
 def no_keys(root):
-    root.unrecognized_fields[policy.FIELD]["holders"]["Cy"] = []
+    root.unrecognized_fields[delegation.POLICY]["holders"]["Cy"] = []
 
 
 def odd_keys(root):
-    root.unrecognized_fields[policy.FIELD]["holders"]["Cy"] = [{}]
+    root.unrecognized_fields[delegation.POLICY]["holders"]["Cy"] = [{}]
 
 
 def odd_name(root):
-    held = root.unrecognized_fields[policy.FIELD]["holders"]
+    held = root.unrecognized_fields[delegation.POLICY]["holders"]
     held["a/b"] = held.pop("Ada")
 
 
 def crowd(root):
-    held = root.unrecognized_fields[policy.FIELD]["holders"]
+    held = root.unrecognized_fields[delegation.POLICY]["holders"]
     held.update({f"n{number}": ["00"] for number in range(20)})
 
 
@@ -513,13 +513,13 @@ def alias(root):
     key = root.keys[root.roles["root"].keyids[0]]
     twin = SSlibKey("ab" * 32, key.keytype, key.scheme, dict(key.keyval))
     root.keys[twin.keyid] = twin
-    root.unrecognized_fields[policy.FIELD]["holders"]["Cy"] = [twin.keyid]
+    root.unrecognized_fields[delegation.POLICY]["holders"]["Cy"] = [twin.keyid]
 
 
 def other_algorithm(root):
     key = CryptoSigner.generate_ecdsa().public_key
     root.keys[key.keyid] = key
-    root.unrecognized_fields[policy.FIELD]["holders"]["Cy"] = [key.keyid]
+    root.unrecognized_fields[delegation.POLICY]["holders"]["Cy"] = [key.keyid]
 
 
 def decorated(root):

@@ -41,7 +41,7 @@ _COMMANDS: Mapping[str, tuple[str, str]] = {
     "serve": ("serve", "Serve models behind an OpenAI-compatible API."),
     "ask": ("serve", "Ask a served model, as an application would."),
     "audit": ("audit", "Read, query, prove and verify the audit log."),
-    "report": ("report", "Export residency reports; verify them and import receipts elsewhere."),
+    "report": ("report", "Export residency reports; verify reports and receipts of imports elsewhere."),
 }
 
 

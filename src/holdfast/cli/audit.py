@@ -90,7 +90,10 @@ def prove(ctx: click.Context, seq: int, out: Path | None, *, as_json: bool) -> N
     """Prove that event SEQ is in the log: a C2SP tlog-proof with the event inside."""
     found = _call(ctx, "GET", f"/v1/audit/proofs/{seq}")
     if out is not None:
-        out.write_text(str(found["proof"]), encoding="utf-8")
+        from holdfast.store import disk
+
+        with disk.faults("the proof"):
+            disk.write_file(out, str(found["proof"]).encode(), mode=0o644)
     emit(found, as_json, lambda: [f"Proof written to {out}."] if out else [str(found["proof"]).rstrip()])
 
 

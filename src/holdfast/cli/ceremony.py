@@ -226,7 +226,9 @@ def artefact(
 )
 @click.option("--threshold", type=int, help="How many keys must sign; each holder has two. [2]")
 @click.option("--min-holders", type=int, help="How many different holders must sign. [2]")
-@click.option("--terminating", is_flag=True, help="Nobody else may publish beneath these paths.")
+@click.option(
+    "--terminating", is_flag=True, help="No publisher who is delegated to later is asked about these paths."
+)
 @_out
 @json_option
 def delegate(
@@ -270,8 +272,6 @@ def delegate(
     def lines() -> Iterator[str]:
         yield f"delegation   {out}"
         yield from trustview.delegation_lines(made)
-        for one in made.holders:
-            yield f"key          {one.holder}: {one.fingerprint}"
         yield f"fingerprint  {print_}"
         yield "Read the fingerprint aloud to those who sign the targets; they build with `media build --delegate`."
 

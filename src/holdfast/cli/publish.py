@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import click
 
 from holdfast.cli import keyfiles
-from holdfast.cli.medium import artefact_json, delta_json
+from holdfast.cli.medium import artefact_json, delta_json, delta_line
 from holdfast.cli.output import Progress, emit, json_option, size
+from holdfast.cli.trustview import of_standing
 from holdfast.errors import UntrustedBundle
 
 if TYPE_CHECKING:
@@ -212,16 +213,7 @@ def _built(made: Built, holders: list[str], asked: SignedRequest | None) -> dict
         "collection": made.manifest.collection,
         "holders": [*holders],
         "finished": made.finished,
-        "signatures": [
-            {
-                "role": one.role,
-                "version": one.version,
-                "signed": [*one.signed],
-                "waiting": [*one.waiting],
-                "needed": one.needed,
-            }
-            for one in made.standings
-        ],
+        "signatures": [of_standing(one) for one in made.standings],
         "bytes": made.size,
         "artefacts": [artefact_json(one) for one in made.artefacts],
         "delta": delta_json(made.manifest),
@@ -241,8 +233,7 @@ def _built_lines(made: Built, asked: SignedRequest | None, *, compared: bool) ->
     if made.manifest.collection:
         yield f"published    by the delegated role {made.role}, in the collection {made.manifest.collection}"
     if asked is not None:
-        carried, whole = sum(made.manifest.carried.values()), sum(made.manifest.chunks.values())
-        yield f"made for     {asked.request.site}: {size(whole - carried)} that it holds are left out, {size(carried)} carried"
+        yield delta_line(made.manifest, asked.request.site)
         how = "as given" if compared else "not compared; give --appliance-fingerprint"
         yield f"request      signed by the appliance {asked.public.fingerprint} ({how})"
     if made.revocations is not None:

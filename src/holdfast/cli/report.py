@@ -55,7 +55,7 @@ def export(ctx: click.Context, route: str, out: Path, *, as_json: bool) -> None:
 
 @click.group()
 def report() -> None:
-    """Make residency reports; verify them and import receipts."""
+    """Make residency reports; verify reports and receipts of imports, offline."""
 
 
 @report.command()

@@ -40,7 +40,7 @@ def scrub(ctx: click.Context, *, as_json: bool) -> None:
         raise VerificationFailed(
             "store.damaged",
             f"{len(damaged)} of {result['checked']} artefacts in the store are damaged, first {first['kind']} {first['name']}.",
-            remedy="They are not used until the media that brought them are imported again.",
+            remedy="They are not used until their media are imported again; what was made here is to be made again.",
             artefacts=[str(one["artefact"]) for one in damaged],
         )
 

@@ -143,7 +143,7 @@ def replay(ctx: click.Context, run_name: str, *, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def cancel(ctx: click.Context, job: int, *, as_json: bool) -> None:
-    """Stop JOB at its next step, with a checkpoint."""
+    """Stop JOB, of whatever kind, at its next step; a training run leaves a checkpoint."""
 
     async def work() -> dict[str, Json]:
         async with connect.session(ctx) as client:
@@ -153,7 +153,9 @@ def cancel(ctx: click.Context, job: int, *, as_json: bool) -> None:
     emit(
         result,
         as_json,
-        lambda: [f"Job {job} stops at its next step. Go on later with `holdfast train resume {job}`."],
+        lambda: [
+            f"Job {job} stops at its next step. A training run goes on with `holdfast train resume {job}`."
+        ],
     )
 
 

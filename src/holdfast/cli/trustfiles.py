@@ -126,11 +126,7 @@ def document(path: Path) -> Document | None:
         return None
     print_ = fingerprint.of_document(data)
     if schema == publisher.SCHEMA:
-        given = publisher.parse(data)
-        lines = [
-            *trustview.delegation_lines(given),
-            *(f"key          {one.holder}: {one.fingerprint}" for one in given.holders),
-        ]
+        lines = list(trustview.delegation_lines(publisher.parse(data)))
     else:
         lines = list(trustview.revocation_lines(revocation.parse(data)))
     return Document({"fingerprint": print_, **value}, (*lines, f"fingerprint  {print_}"))

@@ -344,6 +344,8 @@ def delegation_lines(one: Delegation) -> Iterator[str]:
     people = ", ".join(holder.holder for holder in one.holders)
     yield f"role         {one.role}: {one.min_holders} different holders of {people}, {one.threshold} keys"
     yield f"paths        {', '.join(one.paths)}{', and no further search' if one.terminating else ''}"
+    for holder in one.holders:
+        yield f"key          {holder.holder}: {holder.fingerprint}"
 
 
 def revocation_lines(found: RevocationList) -> Iterator[str]:

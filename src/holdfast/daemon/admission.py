@@ -281,7 +281,7 @@ def _staged(services: Services, named: str) -> Import:
         raise Conflict(
             "bundle.running",
             f"Request {found.request} is {found.state}.",
-            remedy="Stop it first with `holdfast train cancel`.",
+            remedy=f"Stop it first with `holdfast train cancel {found.request}`.",
             request=found.request,
         )
     return found

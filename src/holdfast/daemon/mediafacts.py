@@ -16,8 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from holdfast.canonical import Json
 
 MAX_MOUNTS = 4 * 2**20  # bytes of mountinfo: ten thousand mounts
@@ -83,22 +81,6 @@ def parse_mounts(text: str, mount: str) -> dict[str, str] | None:
                 "source": _plain(_OCTAL.sub(lambda code: chr(int(code[1], 8)), rest[1])) or "",
             }
     return None
-
-
-def standing(facts: Mapping[str, Json]) -> str:
-    """Say in a few words whether a medium could have been written while it was read.
-
-    Args:
-        facts: What ``describe`` gave.
-
-    Returns:
-        For people.
-    """
-    if facts.get("device_read_only") is True:
-        return "read-only by the device"
-    if facts.get("read_only") is True:
-        return "mounted read-only"
-    return "WRITABLE while it was read" if facts.get("read_only") is False else "unknown"
 
 
 def _flag(handle: int) -> bool | None:

@@ -106,7 +106,7 @@ def busy(job: int) -> Conflict:
     return Conflict(
         "bundle.importing",
         f"Job {job} is importing this medium already.",
-        remedy="Wait for it, or stop it with `holdfast train cancel`.",
+        remedy=f"Wait for it, or stop it with `holdfast train cancel {job}`.",
         job=job,
     )
 

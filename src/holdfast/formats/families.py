@@ -120,7 +120,7 @@ def cross_check(
     Args:
         name: The path of its configuration, for messages.
         facts: What ``jsonconfig.model`` gave.
-        tokenizer: What ``tokenizer.parse`` gave; None if the model has none of its own. ``added``, if it is there, is the
+        tokenizer: What ``tokenizer.read`` gave; None if the model has none of its own. ``added``, if it is there, is the
             number of special tokens that the library will give ids of their own when it loads the tokenizer.
         tensors: Shape of each tensor of all its safetensors files, by its name.
 

@@ -49,7 +49,7 @@ MODELS = tuple(_FIELDS)
 _ADDED = frozenset({"id", "content", "single_word", "lstrip", "rstrip", "normalized", "special"})
 
 
-def parse(data: bytes, name: str) -> dict[str, Json]:
+def read(data: bytes, name: str) -> tuple[dict[str, Json], frozenset[str]]:
     """Read and judge a tokenizer.
 
     Args:
@@ -57,24 +57,8 @@ def parse(data: bytes, name: str) -> dict[str, Json]:
         name: The file's path, for messages.
 
     Returns:
-        The facts that describe it: the model's type, the number of ids, the highest id and the number of ids that are
-        kept free below it.
-
-    Raises:
-        UntrustedBundle: If anything is not as the module's description says.
-    """
-    return read(data, name)[0]
-
-
-def read(data: bytes, name: str) -> tuple[dict[str, Json], frozenset[str]]:
-    """Read and judge a tokenizer, and give its vocabulary.
-
-    Args:
-        data: The file's bytes.
-        name: The file's path, for messages.
-
-    Returns:
-        What ``parse`` gives, and every piece that has an id.
+        The facts that describe it (the model's type, the number of ids, the highest id and the number of ids that are kept
+        free below it), and every piece that has an id.
 
     Raises:
         UntrustedBundle: If anything is not as the module's description says.

@@ -33,8 +33,8 @@ MANIFEST = "manifest.json"  # target path of the manifest that the top-level tar
 REVOCATIONS = "revocations.json"  # target path of the revocation list
 VOLUME = "volume.json"
 NAME_DIGITS = 30  # of a chunk's digest in its name: 120 bits, and ISO 9660 keeps names of 31 characters
-# Four digits bound the roots: a publisher does not rotate ten thousand times.
-_ROOT = re.compile(rf"{METADATA}/([1-9][0-9]{{0,3}})\.root\.json")
+MAX_ROOTS = 999  # of one ladder; a publisher rotates a few times a year
+_ROOT = re.compile(rf"{METADATA}/([1-9][0-9]{{0,2}})\.root\.json")
 _DEVICE = (
     r"(?!(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\.json|/))"  # names that Windows gives to no file or folder
 )

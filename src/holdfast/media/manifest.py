@@ -256,7 +256,7 @@ def _parse(value: Json) -> Manifest:
     found = Manifest(
         name=str(value["name"]),
         version=str(value["version"]),
-        description=_text(value["description"], "description"),
+        description=_text(value["description"], "description", lines=True),
         publisher=_text(value["publisher"], "publisher"),
         created=_time(value["created"]),
         entries=tuple(_entry(item) for item in listed),
@@ -323,10 +323,12 @@ def _entry(value: Json) -> Entry:
     return Entry(found, _text(value["licence"], "licence"), chunks)
 
 
-def _text(value: Json, field: str) -> str:
-    if not isinstance(value, str) or len(value) > MAX_TEXT or not value.replace("\n", " ").isprintable():
+def _text(value: Json, field: str, *, lines: bool = False) -> str:
+    # A name on several lines could pass for a line of ours where it is shown.
+    plain = value.replace("\n", " ") if lines and isinstance(value, str) else value
+    if not isinstance(plain, str) or len(plain) > MAX_TEXT or not plain.isprintable():
         raise _bad(f"its {field} is not printable text of at most {MAX_TEXT} characters")
-    return value
+    return str(value)
 
 
 def _time(value: Json) -> datetime:

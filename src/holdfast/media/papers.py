@@ -34,8 +34,7 @@ if TYPE_CHECKING:
     from holdfast.trust.revocation import RevocationList
     from holdfast.trust.standing import Standing
 
-MAX_ROOTS = 1000  # roots of one ladder that is read here; a publisher rotates a few times a year
-MAX_METADATA = MAX_ROOTS + MAX_ROLES + 3  # names in the folder of metadata
+MAX_METADATA = layout.MAX_ROOTS + MAX_ROLES + 3  # names in the folder of metadata
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,7 @@ def _parent(value: str) -> str:
 Name = Annotated[str, AfterValidator(_name)]
 Path_ = Annotated[str, AfterValidator(_path)]
 Text = Annotated[str, Field(min_length=1, max_length=MAX_TEXT)]
+Line = Annotated[str, Field(min_length=1, max_length=MAX_TEXT, pattern=r"^[^\n]*$")]
 
 
 class _Strict(BaseModel):
@@ -84,7 +85,7 @@ class ArtefactSpec(_Strict):
     version: Name
     path: Path_
     files: list[Path_] | None = Field(default=None, min_length=1)
-    licence: Text
+    licence: Line
     label: LabelSpec
     parents: list[Annotated[str, AfterValidator(_parent)]] = Field(default_factory=list)
 
@@ -106,7 +107,7 @@ class MediumRecipe(_Strict):
     name: Name
     version: Name
     description: Text
-    publisher: Text
+    publisher: Line
     expires_days: int = Field(default=365, ge=1, le=1825)
     artefact: list[ArtefactSpec] = Field(default_factory=list, max_length=MAX_ARTEFACTS)
 

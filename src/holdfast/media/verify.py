@@ -41,9 +41,10 @@ if TYPE_CHECKING:
     from holdfast.trust.revocation import RevocationList
 
 MAX_TARGETS = 16  # names in the folder of targets: a manifest in two folders, and the revocations
-MAX_METADATA = 11_000  # names in the folder of metadata: 9,999 roots, and the roles
+MAX_METADATA = (
+    layout.MAX_ROOTS + 1000
+)  # names in the folder of metadata: the roots, the roles, and room to name what is not ours
 MAX_ROLES = 100  # delegated roles of one medium: each file is read and judged
-_TOP = frozenset({Root.type, Timestamp.type, Snapshot.type, Targets.type})
 DAMAGE = frozenset(
     {"media.changed", "media.missing", "media.unreadable"}
 )  # what copying a volume again mends
@@ -179,7 +180,7 @@ def _judge(
 ) -> VerifiedMedium:
     """Judge everything but the chunks' bytes."""
     roots = _roots(medium)
-    workflow = _walk(medium, roots, state, now, waived)
+    workflow = _walk(medium, len(roots), state, now, waived)
     vouched, data = _find_manifest(medium, workflow)
     found = manifest.parse(data)
     _limit(found, vouched, workflow)
@@ -226,8 +227,8 @@ class _Vouched:
     found: Found
 
 
-def _roots(medium: Medium) -> dict[int, bytes]:
-    """Read every root; their versions must go from 1 up without a gap."""
+def _roots(medium: Medium) -> range:
+    """List the versions of the roots, which must go from 1 up without a gap."""
     versions = []
     for count, (path, _) in enumerate(medium.walk(layout.METADATA)):
         if count == MAX_METADATA:
@@ -238,24 +239,28 @@ def _roots(medium: Medium) -> dict[int, bytes]:
     for expected, version in enumerate(versions or [0], start=1):
         if version != expected:
             raise read.unreadable(layout.root(expected), FileNotFoundError())
-    return {version: _metadata(medium, Root.type, layout.root(version)) for version in versions}
+    return range(1, len(versions) + 1)
 
 
-def _walk(
-    medium: Medium, roots: dict[int, bytes], state: TrustState, now: datetime, waived: Collection[str]
-) -> Workflow:
-    """Take the workflow from the trusted root to the targets."""
+def _walk(medium: Medium, newest: int, state: TrustState, now: datetime, waived: Collection[str]) -> Workflow:
+    """Take the workflow from the trusted root to the targets; one root at a time is in memory, for there may be many."""
+
+    def root(version: int) -> bytes:
+        return _metadata(medium, Root.type, layout.root(version))
+
     # The whole chain on the medium must hold by itself, so that no byte of an older root can change unnoticed ...
-    chain = Workflow(TrustState(roots[1]), now)
-    for version in range(2, len(roots) + 1):
-        chain.update_root(roots[version])
+    chain = Workflow(TrustState(root(1)), now)
+    for version in range(2, newest + 1):
+        chain.update_root(root(version))
     # ... and it must pass through the root that we trust.
     workflow = Workflow(state, now, waived=waived)
     trusted = workflow.root.version
-    if trusted in roots and fingerprint.of_root(roots[trusted]) != fingerprint.of_root(state.root):
-        raise _unpinned(roots[trusted], trusted)
-    for version in range(trusted + 1, len(roots) + 1):
-        workflow.update_root(roots[version])
+    if trusted <= newest:
+        passed = root(trusted)
+        if fingerprint.of_root(passed) != fingerprint.of_root(state.root):
+            raise _unpinned(passed, trusted)
+    for version in range(trusted + 1, newest + 1):
+        workflow.update_root(root(version))
     workflow.update_timestamp(_metadata(medium, Timestamp.type, layout.TIMESTAMP))
     workflow.update_snapshot(_metadata(medium, Snapshot.type, layout.SNAPSHOT))
     workflow.update_targets(_metadata(medium, Targets.type, layout.TARGETS_METADATA))
@@ -361,9 +366,9 @@ def _roles(medium: Medium, workflow: Workflow) -> set[str]:
     while wanted := [
         name
         for name in standing.delegators(workflow.root_bytes, files)
-        if name not in files and name not in _TOP and f"{name}.json" in named
+        if name not in files and name not in metadata.TOP_LEVEL and f"{name}.json" in named
     ]:
-        if len(files) + len(wanted) > MAX_ROLES:
+        if len(files) + len(wanted) > MAX_ROLES + 1:  # the first of the files is the top-level targets
             raise metadata.refuse(
                 "roles", f"The medium's metadata delegates to more than {MAX_ROLES} roles.", limit=MAX_ROLES
             )
@@ -379,7 +384,7 @@ def _roles(medium: Medium, workflow: Workflow) -> set[str]:
         HOLDFAST.named(one.role, named_as, files[one.role], held)
         if named_as.version != one.version:
             raise metadata.mixed(one.role)
-    return files.keys() - _TOP
+    return files.keys() - metadata.TOP_LEVEL
 
 
 def _compare(medium: Medium, known: set[str], chunks: dict[str, int]) -> None:

@@ -228,6 +228,24 @@ def mixed(role: str) -> UntrustedBundle:
     )
 
 
+def not_next(found: int, before: int) -> UntrustedBundle:
+    """Say that a root does not follow another.
+
+    Args:
+        found: The root's version.
+        before: The version of the root that it should follow.
+
+    Returns:
+        The error, not raised.
+    """
+    return refuse(
+        "root-version",
+        f"Root version {found} follows version {before}; each must be the next.",
+        found=found,
+        expected=before + 1,
+    )
+
+
 def _from_public(key: Key) -> SSlibKey:
     """Make the key again from its public part alone; raises what the libraries raise, mostly ValueError."""
     if key.scheme == ED25519:

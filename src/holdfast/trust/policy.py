@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from holdfast.artefact import is_name
-from holdfast.trust.delegation import POLICY, Delegator
+from holdfast.trust.delegation import Delegator
 from holdfast.trust.metadata import SCHEMES, check_key, refuse
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from holdfast.canonical import Json
     from holdfast.errors import UntrustedBundle
 
-FIELD = POLICY
 MIN_HOLDERS = 2  # nobody brings anything in alone
 MIN_THRESHOLD = 2
 MAX_HOLDERS = 20  # a file signed by more would not fit its bound

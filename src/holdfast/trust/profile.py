@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from holdfast.trust.metadata import S
 
 # It names a file on the medium, and Windows takes some names for devices.
-ROLE_NAME = re.compile(r"(?!(?:con|prn|aux|nul|com[0-9]|lpt[0-9])$)[a-z][a-z0-9-]{0,39}")
+_ROLE_NAME = re.compile(r"(?!(?:con|prn|aux|nul|com[0-9]|lpt[0-9])$)[a-z][a-z0-9-]{0,39}")
 MAX_PATTERNS = 100  # path patterns of one delegation; a person must be able to read them
 _PATTERN = re.compile(r"[A-Za-z0-9_*?-][A-Za-z0-9._*?-]*(?:/[A-Za-z0-9_*?-][A-Za-z0-9._*?-]*){0,7}")
 _MAX_PATTERN = 240  # characters, as of a path
@@ -184,7 +184,7 @@ def is_role_name(value: object) -> bool:
     Returns:
         True for a lower-case letter and up to 39 letters, digits or hyphens that are not a top-level role's name.
     """
-    return isinstance(value, str) and bool(ROLE_NAME.fullmatch(value)) and value not in metadata.TOP_LEVEL
+    return isinstance(value, str) and bool(_ROLE_NAME.fullmatch(value)) and value not in metadata.TOP_LEVEL
 
 
 def is_pattern(value: object) -> bool:

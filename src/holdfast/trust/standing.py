@@ -101,12 +101,7 @@ def of_root(data: bytes, previous: bytes | None) -> Standing:
     if previous is not None:
         before = metadata.parse(Root, previous).signed
         if found.signed.version != before.version + 1:
-            raise metadata.refuse(
-                "root-version",
-                f"Root version {found.signed.version} follows version {before.version}; each must be the next.",
-                found=found.signed.version,
-                expected=before.version + 1,
-            )
+            raise metadata.not_next(found.signed.version, before.version)
         lists.insert(0, Delegator.of_root(before))
     # Those who left the holders signed as the root before lists them, which may not be at hand.
     strangers = previous is None and found.signed.version > 1

@@ -32,7 +32,7 @@ from holdfast.errors import UntrustedBundle
 from holdfast.trust import floor as time_floor
 from holdfast.trust import signatures
 from holdfast.trust.delegation import MAX_DELEGATED_ROLES, Delegator, Found
-from holdfast.trust.metadata import mixed, refuse
+from holdfast.trust.metadata import mixed, not_next, refuse
 from holdfast.trust.profile import HOLDFAST
 
 if TYPE_CHECKING:
@@ -173,12 +173,7 @@ class Workflow:
         self._expect(_Step.ROOT)
         new = self._profile.parse(Root, data, Root.type)
         if new.signed.version != self._root.version + 1:
-            raise refuse(
-                "root-version",
-                f"Root version {new.signed.version} follows version {self._root.version}; each must be the next.",
-                found=new.signed.version,
-                expected=self._root.version + 1,
-            )
+            raise not_next(new.signed.version, self._root.version)
         vouching = Delegator.of_root(new.signed)
         rule = self._profile.rule(vouching)
         both = {*self._root.roles[Root.type].keyids, *new.signed.roles[Root.type].keyids}

@@ -149,6 +149,13 @@ def stocked_models(place):
     asyncio.run(work())
 
 
+def test_a_proof_is_not_written_where_there_is_no_folder(stocked):
+    nowhere = str(stocked.folder / "missing" / "proof")
+    assert (
+        stocked.refused("audit", "prove", "0", "--out", nowhere, who="aude", code=1)["key"] == "store.place"
+    )
+
+
 def test_every_command_with_json_prints_one_document(stocked, media):
     """Also where the daemon is not asked; the exit codes are those of the contract."""
     stocked.recipe()

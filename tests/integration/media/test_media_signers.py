@@ -15,7 +15,7 @@ from holdfast.errors import Conflict, NotFound, UntrustedBundle, UsageRefused, V
 from holdfast.keys import person
 from holdfast.media import build, trusthome
 from holdfast.media.build import Origin
-from holdfast.trust import ceremony, fingerprint, metadata, policy, revocation
+from holdfast.trust import ceremony, delegation, fingerprint, metadata, policy, revocation
 from holdfast.trust.workflow import TrustState
 
 
@@ -155,7 +155,7 @@ def make_root(signers, listed, kit, *, version=2, change=None):
         keys={key.keyid: key for key in keys},
         roles={n: Role([k.keyid for k in keys], 2) for n in ("root", "timestamp", "snapshot", "targets")},
         consistent_snapshot=False,
-        unrecognized_fields={policy.FIELD: rule.to_json()},
+        unrecognized_fields={delegation.POLICY: rule.to_json()},
     )
     if change:
         change(signed)
@@ -216,20 +216,20 @@ def weak_threshold(signed):
 
 
 def one_holder_enough(signed):
-    signed.unrecognized_fields[policy.FIELD]["min_holders"] = 1
+    signed.unrecognized_fields[delegation.POLICY]["min_holders"] = 1
 
 
 def no_policy(signed):
-    del signed.unrecognized_fields[policy.FIELD]
+    del signed.unrecognized_fields[delegation.POLICY]
 
 
 def shared_key(signed):
-    held = signed.unrecognized_fields[policy.FIELD]["holders"]
+    held = signed.unrecognized_fields[delegation.POLICY]["holders"]
     held["Bo"].append(held["Ada"][0])
 
 
 def ownerless_key(signed):
-    signed.unrecognized_fields[policy.FIELD]["holders"]["Bo"].pop()
+    signed.unrecognized_fields[delegation.POLICY]["holders"]["Bo"].pop()
 
 
 @pytest.mark.parametrize("change", [weak_threshold, one_holder_enough, no_policy, shared_key, ownerless_key])
@@ -247,7 +247,7 @@ def test_one_key_under_two_ids_is_refused(kit, holders):
             "ab" * 32, signed.keys[keyid].keytype, signed.keys[keyid].scheme, signed.keys[keyid].keyval
         )
         signed.keys[twin.keyid] = twin
-        signed.unrecognized_fields[policy.FIELD]["holders"]["Cy"] = [twin.keyid]
+        signed.unrecognized_fields[delegation.POLICY]["holders"]["Cy"] = [twin.keyid]
 
     data = make_root(holders, holders, kit, version=1, change=alias)
     with pytest.raises(UntrustedBundle) as caught:

@@ -177,7 +177,7 @@ def unsafe(path):
 def test_every_name_survives_fat_iso_and_windows(volumes):
     digest = "sha512:" + "f" * 128
     largest = [
-        layout.root(9999),
+        layout.root(999),
         layout.role("a" * 40),
         layout.target(layout.manifest_target("adapter", "c" * 40)),
         layout.target(layout.REVOCATIONS),
