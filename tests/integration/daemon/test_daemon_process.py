@@ -150,10 +150,10 @@ def stocked_models(place):
 
 
 def test_a_proof_is_not_written_where_there_is_no_folder(stocked):
+    stocked.run("up")
     nowhere = str(stocked.folder / "missing" / "proof")
-    assert (
-        stocked.refused("audit", "prove", "0", "--out", nowhere, who="aude", code=1)["key"] == "store.place"
-    )
+    refused = stocked.refused("audit", "prove", "0", "--out", nowhere, who="aude", code=1)
+    assert refused["key"] == "store.place"
 
 
 def test_every_command_with_json_prints_one_document(stocked, media):
