@@ -11,6 +11,7 @@ next start (``quarantine.settle``).
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from holdfast import artefact, hashing
@@ -102,7 +103,7 @@ async def _admit(services: Services, session: Session, request: int, asked: Admi
     actor = session.actor(ADMIT)
     found = _waiting(services, request)
     approval = seconding.judge(services, session, expected(services, found, ADMIT), asked)
-    _check_exception(services, found)
+    _check_expiry(services, found)
     listed = found.facts["artefacts"]
     artefacts = [artefact.parse(value) for value in listed] if isinstance(listed, list) else []
     acceptance.check_names(
@@ -136,14 +137,15 @@ async def _admit(services: Services, session: Session, request: int, asked: Admi
     return act.outcome
 
 
-def _check_exception(services: Services, found: Import) -> None:
-    """Refuse what was taken in under an exception that has ended since."""
+def _check_expiry(services: Services, found: Import) -> None:
+    """Refuse what has expired, before it was taken in or while it waited, unless an exception is in force."""
     facts = found.facts
-    if facts["expired"] and facts["timestamp"] not in exceptions.waived(services):
+    ended = datetime.fromisoformat(str(facts["expires"])) <= exceptions.moment(services)
+    if (ended or facts["expired"]) and facts["timestamp"] not in exceptions.waived(services):
         raise Conflict(
-            "bundle.exception-over",
-            f"The metadata of this medium expired at {facts['expires']}, and the exception under which it was taken in is over.",
-            remedy=f"Ask for another one with `holdfast exception ask expired {facts['timestamp']}`, or reject the request.",
+            "bundle.expired",
+            f"The metadata of this medium expired at {facts['expires']}, and no exception is in force for it.",
+            remedy=f"Ask for one with `holdfast exception ask expired {facts['timestamp']}`, or reject the request.",
             medium=str(facts["timestamp"]),
         )
 

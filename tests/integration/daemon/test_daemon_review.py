@@ -50,6 +50,24 @@ async def excepted(daemon, kind, subject, days):
         await operations.grant_exception(client, daemon.place.pairs["bob"], request)
 
 
+async def test_what_expires_while_it_waits_is_admitted_only_under_an_exception(
+    stocked, press, media, monkeypatch
+):
+    monkeypatch.setattr(operations, "APPROVAL_HOURS", 96)  # the client's clock stays where it is
+    medium = late.revoke(
+        press, "soon", media.first, base_of(media.first), reason="It leaks.", age=28, days=30
+    )
+    path = stocked.insert(medium, "soon")
+    async with stocked.open() as daemon:
+        request = await daemon.take_in(path)
+        later(daemon, days=3)
+        with pytest.raises(Conflict) as caught:
+            await daemon.admit(request)
+        assert caught.value.key == "bundle.expired"
+        await excepted(daemon, "expired", caught.value.fields["medium"], 1)
+        await daemon.admit(request)
+
+
 async def test_what_came_in_under_an_exception_is_not_admitted_when_that_is_over(
     stocked, press, media, monkeypatch
 ):
@@ -66,7 +84,7 @@ async def test_what_came_in_under_an_exception_is_not_admitted_when_that_is_over
         later(daemon, days=3)
         with pytest.raises(Conflict) as caught:
             await daemon.admit(request)
-        assert caught.value.key == "bundle.exception-over"
+        assert caught.value.key == "bundle.expired"
         assert subject in caught.value.remedy
         assert daemon.state.imports[request].state == "waiting"
         await excepted(daemon, "expired", subject, 2)
