@@ -34,7 +34,8 @@ bench-audit: $(READY)  ## Measure the audit log; the last line is JSON
 bench-import: $(READY)  ## Measure the import of a 2 GB base and of a delta; the last line is JSON
 	@$(BIN)/python scripts/bench_import.py
 
-soak: $(READY)  ## Ten minutes of hostile files against the readers and the real libraries
+soak: $(READY)  ## 500 rounds of SIGKILL under load, then ten minutes of hostile files against readers and libraries
+	@$(BIN)/python -m scripts.soak_kills --rounds 500
 	@$(BIN)/python scripts/fuzz_formats.py 600
 
 clean:  ## Remove what set-up made in this folder (the llama.cpp cache stays)

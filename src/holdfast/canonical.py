@@ -28,6 +28,8 @@ MAX_DIGITS = 40  # of an integer that is read as a float; libraries write 10**30
 _TEXT = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
 _STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 _NO_BRACKET = bytes(set(range(256)) - set(b"[]{}"))
+_PLAIN = json.JSONEncoder(ensure_ascii=False, check_circular=False, sort_keys=True, separators=(",", ":"))
+_SIMPLE = frozenset({str, bool, type(None)})
 _HALF_PAIR = re.compile(r"[\ud800-\udfff]")
 _REMEDY = "Have it made again, by the program that wrote it."
 _ESCAPED_PAIR = re.compile(r"\\u[dD][89abAB]|\\u[dD][c-fC-F]")
@@ -121,7 +123,7 @@ def decode(  # noqa: C901 - one branch per refusal
 
 def _dumps(value: Json) -> bytes:
     if _is_plain(value):  # the C encoder gives the same bytes here, many times faster
-        return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode("utf-8")
+        return _PLAIN.encode(value).encode("utf-8")
     if _has_wide_float(value):
         raise rfc8785.CanonicalizationError("a float would be written as an integer beyond ±(2**53 - 1)")
     return bytes(rfc8785.dumps(value))
@@ -130,13 +132,17 @@ def _dumps(value: Json) -> bytes:
 def _is_plain(value: object) -> bool:
     """Tell whether a value has nothing that RFC 8785 writes differently: no floats, large integers, non-ASCII keys."""
     kind = type(value)
-    if kind is str or value is None or kind is bool:
+    if kind in _SIMPLE:
         return True
     if kind is int:
         return -MAX_SAFE_INTEGER <= cast("int", value) <= MAX_SAFE_INTEGER
     if kind is dict:
-        items = cast("dict[object, object]", value).items()
-        return all(type(key) is str and key.isascii() and _is_plain(item) for key, item in items)
+        for key, item in cast("dict[object, object]", value).items():
+            if type(key) is not str or not key.isascii():
+                return False
+            if type(item) not in _SIMPLE and not _is_plain(item):
+                return False
+        return True
     return kind is list and all(map(_is_plain, cast("list[object]", value)))
 
 

@@ -10,11 +10,13 @@ from __future__ import annotations
 import tomllib
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from holdfast.errors import UntrustedInput
 
 MAX_SITE = 256 * 1024  # bytes; a site with a thousand people fits
+MIN_RESERVE = 2**20  # bytes; room to say that the log stopped, and for the outcomes of acts under way
+MAX_SPACE = 2**50  # bytes of a threshold; a figure that no disk can meet is a slip of the pen
 
 Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]*$")]
 
@@ -39,6 +41,22 @@ class ServingEntry(_Strict):
     port: Annotated[int, Field(ge=0, lt=65536)] = 8600
 
 
+class AuditEntry(_Strict):
+    """The ``[audit]`` table: how often the daemon says that it lives, and what space the log is left."""
+
+    heartbeat_seconds: Annotated[int, Field(ge=1, le=3600)] = 60
+    low_space_bytes: Annotated[int, Field(ge=0, le=MAX_SPACE)] = 512 * 2**20
+    reserve_bytes: Annotated[int, Field(ge=MIN_RESERVE, le=MAX_SPACE)] = 64 * 2**20
+
+    @model_validator(mode="after")
+    def _ordered(self) -> AuditEntry:
+        if self.low_space_bytes < self.reserve_bytes:
+            raise ValueError(
+                "low_space_bytes is less than reserve_bytes: nobody would be warned before acts stop"
+            )
+        return self
+
+
 class Site(_Strict):
     """The document."""
 
@@ -49,6 +67,7 @@ class Site(_Strict):
     gaps: list[str] = Field(default_factory=list)
     threads: Annotated[int, Field(ge=1, le=1024)] = 2
     serving: ServingEntry = ServingEntry()
+    audit: AuditEntry = AuditEntry()
     person: list[PersonEntry] = Field(min_length=1)
 
     @field_validator("media_roots")

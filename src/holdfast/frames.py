@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 MAX_FRAME = 16 * 2**20  # bytes; the largest message is a page of query rows
 _HEAD = struct.Struct(">I")
+HEAD = _HEAD.size  # bytes before a frame's body
 
 
 def pack(message: dict[str, Json]) -> bytes:
@@ -55,6 +56,26 @@ def unpack_length(head: bytes) -> int:
     if length > MAX_FRAME:
         raise _broken(f"a frame announces {length} bytes; {MAX_FRAME} are allowed")
     return length
+
+
+def split(data: bytes | bytearray, place: int) -> tuple[bytes, int] | None:
+    """Find the next frame in what was read so far.
+
+    Args:
+        data: Bytes as they came.
+        place: Where the frame begins in them.
+
+    Returns:
+        The frame's body and where it ends; None if it did not come whole yet.
+
+    Raises:
+        WorkerFailed: If its length is above ``MAX_FRAME``.
+    """
+    begin = place + _HEAD.size
+    if len(data) < begin:
+        return None
+    end = begin + unpack_length(bytes(data[place:begin]))
+    return (bytes(data[begin:end]), end) if len(data) >= end else None
 
 
 def parse(body: bytes) -> dict[str, Json]:

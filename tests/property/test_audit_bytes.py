@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from holdfast import canonical
 from holdfast.audit import checkpoint, event, segment, verify
-from holdfast.audit.event import Actor, Draft, Subject
+from holdfast.audit.event import Actor, Draft, Source, Subject
 from holdfast.errors import HoldfastError, VerificationFailed
 from holdfast.governance.labels import Label
 
@@ -38,6 +38,7 @@ drafts = st.builds(
     st.none() | st.integers(0, 2**53 - 1),
 )
 TIME = "2026-01-02T03:04:05.000006Z"
+SOURCE = Source("daemon", "0" * 16, 0)
 
 
 @given(values)
@@ -57,7 +58,7 @@ def test_a_float_that_would_read_back_as_a_wide_integer_is_refused(number):
 
 @given(drafts, st.integers(0, 2**40))
 def test_every_event_reads_back_from_its_only_bytes(draft, seq):
-    data = event.prepare(draft).stamp(seq, TIME, "trusted")
+    data = event.prepare(draft).stamp(seq, TIME, "trusted", SOURCE)
     assert verify.LAYOUT.fullmatch(data)
     found = event.parse(data)
     assert (found.seq, found.time, found.actor) == (seq, TIME, draft.actor)
@@ -66,7 +67,7 @@ def test_every_event_reads_back_from_its_only_bytes(draft, seq):
 
 @given(st.data())
 def test_changed_bytes_are_refused_or_are_canonical_bytes_of_another_event(data):
-    whole = event.prepare(data.draw(drafts)).stamp(3, TIME, "host")
+    whole = event.prepare(data.draw(drafts)).stamp(3, TIME, "host", SOURCE)
     at = data.draw(st.integers(0, len(whole) - 1))
     cut = data.draw(st.integers(0, 3))
     changed = whole[:at] + data.draw(st.binary(max_size=3)) + whole[at + cut :]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast import hashing
-from holdfast.audit.event import Actor, Event, Subject
+from holdfast.audit.event import Actor, Event, Source, Subject
 from holdfast.governance import exceptions
 from holdfast.governance.exceptions import Kind, Standing
 from holdfast.governance.state import State
@@ -85,6 +85,7 @@ def events(steps):
             seq=seq,
             time=f"2026-03-01T12:00:{seq:02}.000000Z",
             clock="host",
+            source=Source("daemon", "0" * 16, seq),
         )
 
 

@@ -47,6 +47,16 @@ def status(*, empty: bool, trouble: bool) -> dict[str, Json]:
             "withdrawn": ["starter"] if trouble else [],
             "excepted": ["starter:authority"] if trouble else [],
         },
+        "space": {
+            "level": "ample",
+            "free": 81_400_000_000,
+            "low": 1_000_000_000,
+            "reserve": 64_000_000,
+            "failure": None,
+        },
+        "unwitnessed": None,
+        "started": {"event": 3, "previous": "none" if empty else "stopped"},
+        "sealed": {"open": 0},
         "version": "0.1.0",
         "home": "/var/lib/holdfast",
         "site": "Marren registry",
@@ -297,19 +307,207 @@ def run(number: int, state: str, *, loss: float | None, gate: Json) -> Json:
     }
 
 
-def event(seq: int, person: str, role: str, action: str, sentence: str) -> Json:
+HALTED: dict[str, Json] = {
+    "space": {
+        "level": "stopped",
+        "free": 61_200_000,
+        "low": 1_000_000_000,
+        "reserve": 64_000_000,
+        "failure": None,
+    },
+    "unwitnessed": "No witness has cosigned the audit log for 9 days (the last is ada, at 212 events): run "
+    "`holdfast audit checkpoint --witness NAME` and take it to an auditor.",
+    "started": {"event": 301, "previous": "unexplained"},
+    "sealed": {"open": 1},
+}
+HOSTILE = "\x1b[2J\x1b]0;gone\x07[bold red]all well[/] \u202egnp.exe\x9b31m\nnext"
+
+
+def event(seq: int, person: str, role: str, action: str, sentence: str, **changes: Json) -> dict[str, Json]:
+    act, _, ending = action.rpartition(".")
+    outcome = ending in ("done", "failed")
     return {
         "seq": seq,
         "time": f"2026-03-01T12:{seq % 60:02d}:00",
+        "clock": "host",
         "person": person,
+        "uid": 1000,
         "role": role,
+        "session": "5f3a9c20d1e4b768",
         "action": action,
-        "cause": seq - 1 if action.endswith(".done") else None,
+        "act": act if outcome else action,
+        "phase": "outcome" if outcome else "intent",
+        "cause": seq - 1 if outcome else None,
         "subject_kind": "manifest",
         "subject_digest": sha("5e"),
+        "level": "internal",
+        "compartments": ["REGISTRY"],
+        "zones": ["site"],
         "params": {"request": 52},
+        "source_name": "daemon",
+        "source_run": "0123456789abcdef",
+        "source_count": seq - 3,
+        "leaf": "ab" * 32,
         "sentence": sentence,
+        **changes,
     }
+
+
+EVENTS: list[dict[str, Json]] = [
+    event(
+        347,
+        "aude",
+        "auditor",
+        "audit.read",
+        "aude read the audit log (events)",
+        subject_kind=None,
+        phase="fact",
+    ),
+    event(346, "olga", "operator", "train.run", "olga trains recipe authority@1.0.0 on base starter"),
+    event(
+        41,
+        "bob",
+        "administrator",
+        "bundle.admit.done",
+        "Admitting an inspected bundle (event 40) by bob ended as intended",
+        params={"generation": 2, "artefacts": 4, "listing": sha("77")},
+    ),
+]
+ANSWERS: list[dict[str, Json]] = [
+    event(
+        213,
+        "tax-office/key-1",
+        "application",
+        "answer.done",
+        "An answer to tax-office/key-1 was given in 3 ms",
+        cause=212,
+        params={"tenant": "tax-office", "note": HOSTILE, HOSTILE: {"a": [1, 2]}},
+    ),
+    event(200, HOSTILE, "service", "no.such", HOSTILE, subject_kind=HOSTILE),
+]
+WITNESSES: Json = {
+    "origin": "holdfast.local/marren",
+    "fingerprint": "b7c2 91d0 44fe 0a18 3d5e 77aa 01c9 e2f4",
+    "witnesses": [
+        {
+            "name": "ada",
+            "cosigner": "auditor.example/ada",
+            "fingerprint": "11aa 22bb 33cc 44dd 55ee 66ff 7788 9900",
+            "size": 212,
+            "root": "9f3a2b1c" * 8,
+            "time": "2026-02-20T09:12:00Z",
+            "age_s": 9 * 86_400,
+            "since": 136,
+        },
+        {
+            "name": "ministry",
+            "cosigner": "ministry.example/log",
+            "fingerprint": "99aa 22bb 33cc 44dd 55ee 66ff 7788 1234",
+            "size": 0,
+            "root": None,
+            "time": None,
+            "age_s": 10 * 86_400,
+            "since": 348,
+        },
+    ],
+    "overdue": HALTED["unwitnessed"],
+}
+VERIFIED: dict[str, Json] = {
+    "verified": True,
+    "size": 348,
+    "root": "9f3a2b1c" * 8,
+    "problems": [],
+    "gaps": [
+        {
+            "seq": 301,
+            "what": "unexplained restart: the daemon had not stopped; silent from 2026-02-28 22:10:04+00:00 to"
+            " 2026-03-01 06:30:51+00:00",
+        },
+        {"seq": 302, "what": "the clock was moved by -3600 s"},
+    ],
+    "notes": [{"seq": None, "what": "the newest 4 events are not signed yet"}],
+    "index": {
+        "differed": "event 17 is another one than in the log",
+        "seconds": 0.4,
+        "first": 0,
+        "size": 348,
+        "built": {"reason": "event 17 is another one than in the log", "events": 348, "seconds": 0.21},
+        "fault": None,
+    },
+}
+QUERIES: Json = [
+    {
+        "name": "acts-of",
+        "sql": "SELECT 1",
+        "about": "What one person did, the newest first.",
+        "parameters": [
+            {"name": "person", "type": "text", "default": None, "about": "Whose deeds."},
+            {"name": "since", "type": "time", "default": "2000-01-01", "about": "From then on."},
+        ],
+        "saved_by": None,
+        "seq": None,
+    },
+    {
+        "name": "night-work",
+        "sql": "SELECT 1",
+        "about": f"Acts at night. {HOSTILE}",
+        "parameters": [],
+        "saved_by": "aude",
+        "seq": 300,
+    },
+]
+ROWS: Json = {
+    "columns": [
+        {"name": "seq", "type": "BIGINT"},
+        {"name": "time", "type": "TIMESTAMP"},
+        {"name": "action", "type": "VARCHAR"},
+        {"name": "meaning", "type": "VARCHAR"},
+    ],
+    "rows": [
+        [
+            at,
+            f"2026-03-01T12:{at % 60:02d}:00",
+            "bundle.admit",
+            HOSTILE if at == 119 else "Admitting an inspected bundle",
+        ]
+        for at in range(119, 0, -1)
+    ],
+    "truncated": False,
+    "origin": "holdfast.local/marren",
+    "first": 0,
+    "size": 348,
+    "root": "9f3a2b1c" * 8,
+}
+
+
+def sealing(request: int, kind: str, standing: str, **changes: Json) -> dict[str, Json]:
+    return {
+        "kind": kind,
+        "reason": "A complaint was made about this answer.",
+        "request": request,
+        "requester": "aude" if kind == "unseal" else "alice",
+        "time": "2026-02-26T08:00:00.000000Z",
+        "standing": standing,
+        "decided_by": None,
+        "expires": None,
+        "refusal": None,
+        "event": None,
+        **changes,
+    }
+
+
+SEALED = [
+    sealing(
+        90,
+        "unseal",
+        "open",
+        answer=212,
+        subject="5b" * 32,
+        commitments={"prompt": "sha256:aa", "answer": "sha256:bb"},
+    ),
+    sealing(88, "erase", "open", tenant="tax-office", subject="6c" * 32, reason="Asked for erasure."),
+    sealing(85, "retention", "done", **{"class": "prompt", "days": 90, "decided_by": "bob", "event": 86}),
+]
 
 
 class Curve(httpx.AsyncByteStream):
@@ -343,8 +541,14 @@ STOPPED: Json = {
 }
 
 
-def answers(*, empty: bool, trouble: bool) -> dict[str, Json]:
+def answers(*, empty: bool, trouble: bool, halted: bool) -> dict[str, Json]:
     """Give what each route answers."""
+    nobody: dict[str, Json] = {
+        "origin": "holdfast.local/marren",
+        "fingerprint": "b7c2 91d0",
+        "witnesses": [],
+        "overdue": None,
+    }
     served: list[Json] = [
         {"id": "starter", "digest": GGUF, "label": LABEL, "revoked": STOPPED if trouble else None},
         {"id": "starter:authority", "digest": ADAPTER, "label": LABEL, "revoked": None},
@@ -354,7 +558,16 @@ def answers(*, empty: bool, trouble: bool) -> dict[str, Json]:
         artefact("adapter", "authority", ADAPTER, revoked=trouble, excepted=True),
     ]
     return {
-        "/v1/status": status(empty=empty, trouble=trouble),
+        "/v1/status": status(empty=empty, trouble=trouble) | (HALTED if halted else {}),
+        "/v1/sealed": {"requests": [] if empty else [*SEALED], "retention": {}, "shredded": {}},
+        **{
+            f"/v1/sealed/{one['request']}": approved(one, f"sealed.{one['kind']}", sha("2b")) | {"held": None}
+            for one in SEALED
+        },
+        "/v1/audit/witnesses": nobody if empty else WITNESSES,
+        "/v1/audit/queries": {"queries": QUERIES},
+        "POST /v1/audit/sql": ROWS,
+        "POST /v1/audit/verify": VERIFIED,
         "/v1/artefacts": {"artefacts": [] if empty else held},
         **{f"/v1/bundles/{one['request']}": shown(one) for one in IMPORTS},
         "/v1/exceptions": {"exceptions": [] if empty else [*EXCEPTIONS]},
@@ -392,33 +605,21 @@ def answers(*, empty: bool, trouble: bool) -> dict[str, Json]:
             "ended": None,
             **({} if empty else {"active": 0, "queued": 0, "served": 17}),
         },
-        "/v1/audit/events": {
-            "events": []
-            if empty
-            else [
-                event(347, "aude", "auditor", "audit.read", "A person read or queried the audit log."),
-                event(346, "olga", "operator", "train.run", "A training run began."),
-                event(
-                    41,
-                    "bob",
-                    "administrator",
-                    "bundle.admit.done",
-                    "Admitting an inspected bundle ended as intended.",
-                ),
-            ],
-            "next": None,
-        },
+        "/v1/audit/events": {"events": [] if empty else [*EVENTS], "next": None},
     }
 
 
 class Recorded(httpx.AsyncBaseTransport):
     """The recorded daemon.
 
-    ``gone`` makes it unreachable; ``forgets`` makes it lose its sessions once; ``asked`` lists what it was asked.
+    ``gone`` makes it unreachable; ``forgets`` makes it lose its sessions once; ``asked`` lists what it was asked, ``sent`` what
+    was sent with it, ``queried`` by which query.
     """
 
-    def __init__(self, *, empty: bool = False, trouble: bool = False) -> None:
-        self.answers = answers(empty=empty, trouble=trouble)
+    def __init__(self, *, empty: bool = False, trouble: bool = False, halted: bool = False) -> None:
+        self.answers = answers(empty=empty, trouble=trouble, halted=halted)
+        self.sent: list[tuple[str, Json]] = []
+        self.queried: list[dict[str, str]] = []
         self.gone = False
         self.forgets = False
         self.asked: list[tuple[str, str]] = []
@@ -440,8 +641,13 @@ class Recorded(httpx.AsyncBaseTransport):
             return refused(401, "NotAuthenticated", "No session was found.", "Sign in.")
         if path.endswith("/events") and path.startswith("/v1/jobs/"):
             return httpx.Response(200, stream=Curve(ended="/61/" not in path))
-        if path in self.answers and request.method == "GET":
-            return httpx.Response(200, json=self.answers[path])
+        if request.url.query:
+            self.queried.append(dict(request.url.params))
+        if request.content:
+            self.sent.append((path, json.loads(request.content)))
+        found = self.answers.get(path if request.method == "GET" else f"{request.method} {path}")
+        if found is not None:
+            return httpx.Response(200, json=found)
         return refused(404, "NotFound", f"{request.method} {path} was not recorded.", "Record it.")
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from holdfast.audit import verify
 from holdfast_tui.app import HoldfastApp
 from holdfast_tui.widgets.chart import LossChart
 from holdfast_tui.widgets.transcript import Transcript
@@ -14,6 +15,8 @@ from .conftest import PASSPHRASE, STEPS
 from .seeing import fill, read_to_the_end, seen, until, until_seen, until_told
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from textual.pilot import Pilot
 
     from .conftest import Place
@@ -89,20 +92,39 @@ async def serve_and_chat(pilot: Pilot[None]) -> int:
     return answer
 
 
-async def audit(pilot: Pilot[None], answer: int) -> None:
-    """An auditor finds the answer's event and its proof, and verifies the log."""
+async def audit(pilot: Pilot[None], answer: int, proof: Path, keys: bytes) -> None:
+    """An auditor finds the answer's event, writes its proof, verifies the log and asks a saved query."""
     await pilot.press("4")
     await until_seen(pilot, "Reading the log needs the role auditor.")
     await switch(pilot, "aude")
-    await until_seen(pilot, "session.opened", PATIENCE)
+    await until_seen(pilot, "opened a session", PATIENCE)
     await pilot.press("f")
     await until_seen(pilot, "Show only")
-    await fill(pilot, "answer", "")
+    await fill(pilot, "answer", "", "", "", "")
     await until_seen(pilot, "answer.done", PATIENCE)
     await pilot.press("enter")
-    await until_seen(pilot, f"Event {answer}, and its proof")
+    await until_seen(pilot, f"Event {answer}")
+    await pilot.press("p")
+    await until_seen(pilot, "Write the proof of event")
+    await fill(pilot, str(proof))
+    await until_told(pilot, "The proof of event", PATIENCE)
+    assert verify.verify_proof(proof.read_bytes(), verify.parse_keys(keys)).ok  # noqa: ASYNC240 - nobody waits for it here
     await pilot.press("escape", "v")
-    await until_told(pilot, "Verified:", PATIENCE)
+    await until_seen(pilot, "Verified: no problems", PATIENCE)
+    await until_seen(pilot, "says what the log says")
+    await pilot.press("escape", "s")
+    await until_seen(pilot, "acts-of", PATIENCE)
+    await fill_query(pilot)
+    await until_seen(pilot, "of events 0 to", PATIENCE)
+    assert "train.run" in seen(pilot.app)
+    await pilot.press("escape")
+
+
+async def fill_query(pilot: Pilot[None]) -> None:
+    """Ask who did what, of the operator."""
+    await pilot.press("enter")
+    await until_seen(pilot, "Whose deeds.")
+    await fill(pilot, "olga", "2000-01-01", "9999-01-01")
 
 
 @pytest.mark.model
@@ -113,6 +135,6 @@ async def test_import_admit_train_serve_chat_and_audit_by_keyboard(live: Place) 
         await bring_in(pilot, live)
         await train(pilot, live)
         answer = await serve_and_chat(pilot)
-        await audit(pilot, answer)
+        await audit(pilot, answer, live.folder / "proof", (live.home.log / "log.pub").read_bytes())
         await pilot.press("q")
     assert app.return_code == 0

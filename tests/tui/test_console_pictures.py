@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from holdfast.paths import Home
 from holdfast_tui.app import HoldfastApp
 
 from .recorded import Recorded
-from .seeing import until_seen
+from .seeing import until, until_seen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from textual.pilot import Pilot
 
 SIZES = [(80, 24), (120, 40)]
+MOMENT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 # Who looks, the keys that lead there with what is seen after each, and whether there is trouble.
 SCREENS = {
     "bundles": ("alice", ("1 waiting",)),
@@ -28,9 +30,21 @@ SCREENS = {
     "admit": ("bob", ("1 waiting", "a Admit import #52")),
     "training": ("olga", ("2 step 80 of 120",)),
     "serving": ("olga", ("3 starter:authority",)),
-    "audit": ("aude", ("4 bundle.admit.done",)),
+    "audit": ("aude", ("4 aude read the audit log",)),
+    "event": (
+        "aude",
+        ("4 aude read the audit log", "down", "down bundle.admit.done", "enter outcome of bundle.admit"),
+    ),
+    "filter": ("aude", ("4 aude read the audit log", "f From this time on")),
+    "verified": ("aude", ("4 aude read the audit log", "v Verified: no problems")),
+    "queries": ("aude", ("4 aude read the audit log", "s Saved queries", "down Saved by aude")),
+    "rows": ("aude", ("4 aude read the audit log", "s Saved queries", "down Saved by aude", "enter of 119")),
+    "witnesses": ("aude", ("6 ministry",)),
     "requests": ("bob", ("5 in force",)),
-    "grant": ("bob", ("5 in force", "g Grant exception #71")),
+    "unseal": ("bob", ("5 in force", "g Grant unseal #90")),
+    "erase": ("bob", ("5 in force", "down", "g Grant erase #88")),
+    "health": ("olga", ("h How the home is",)),
+    "grant": ("bob", ("5 in force", "down", "down", "down", "g Grant exception #71")),
     "help": ("olga", ("question_mark Keys of Bundles",)),
     "import": ("alice", ("i Path of the medium",)),
 }
@@ -38,17 +52,24 @@ TROUBLE = {
     "revoked-served": ("olga", ("3 starter:authority",)),
     "revoked-trained": ("olga", ("2 step 80 of 120", "down at step 119")),
 }
+HALTED = {
+    "halted": ("alice", ("1 ACTS STOPPED",)),
+    "halted-health": ("alice", ("1 ACTS STOPPED", "h UNEXPLAINED")),
+}
 EMPTY = {
     "bundles": ("alice", ("1 Press i",)),
     "training": ("olga", ("2 Press t",)),
     "serving": ("olga", ("3 Press s",)),
     "requests": ("alice", ("5 Press e",)),
+    "witnesses": ("alice", ("6 Press a",)),
+    "audit": ("aude", ("4 No event fits.",)),
 }
 
 
-def _app(who: str, *, empty: bool = False, trouble: bool = False) -> HoldfastApp:
-    transport = Recorded(empty=empty, trouble=trouble)
-    return HoldfastApp(Home(Path("/nowhere")), person.generate(who), transport)
+def _app(who: str, **how: bool) -> HoldfastApp:
+    app = HoldfastApp(Home(Path("/nowhere")), person.generate(who), Recorded(**how))
+    app.now = lambda: MOMENT
+    return app
 
 
 @pytest.fixture(autouse=True)
@@ -65,6 +86,7 @@ def _come_to(who: str, steps: Sequence[str]) -> Callable[[Pilot[None]], object]:
             key, _, sign = step.partition(" ")
             await pilot.press(key)
             await until_seen(pilot, sign)
+        await until(pilot, lambda: not pilot.app._signs)  # what was read is there, and its sign gone
         await pilot.pause()
 
     return walk
@@ -84,6 +106,15 @@ def test_what_is_revoked_is_seen(
 ) -> None:
     who, steps = TROUBLE[screen]
     assert snap_compare(_app(who, trouble=True), terminal_size=size, run_before=_come_to(who, steps))
+
+
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
+@pytest.mark.parametrize("screen", HALTED)
+def test_a_log_that_takes_nothing_is_seen(
+    screen: str, size: tuple[int, int], snap_compare: Callable[..., bool]
+) -> None:
+    who, steps = HALTED[screen]
+    assert snap_compare(_app(who, halted=True), terminal_size=size, run_before=_come_to(who, steps))
 
 
 @pytest.mark.parametrize("screen", EMPTY)

@@ -93,6 +93,16 @@ async def test_a_restarted_daemon_is_found_again(site: Place) -> None:
             await until_seen(pilot, "Roll back")
             await fill(pilot, "1")
             await until_told(pilot, "There is no generation 1")
+            assert "UNEXPLAINED" not in seen(app)
+        await until_seen(pilot, "DAEMON GONE")
+        with daemon(site.home) as process_:
+            await until_seen(pilot, "no root pinned")
+            process_.kill()
+            await until_seen(pilot, "DAEMON GONE")
+        with daemon(site.home):
+            await until_seen(pilot, "! last run UNEXPLAINED")
+            await pilot.press("h")
+            await until_seen(pilot, "The run before it ended UNEXPLAINED")
 
 
 async def test_persons_change_over_the_daemons_own_app(site: Place) -> None:
@@ -149,7 +159,9 @@ def test_no_key_is_bound_twice_in_one_place_and_all_can_be_sent_by_a_serial_line
         keys = [key for action in actions.of(section) for key in action.keys]
         assert len(keys) == len(set(keys))
         for key in keys:
-            assert len(key) == 1 or key in ("question_mark", "ctrl+p", "f1", "f2", "f3", "f4", "f5"), key
+            assert len(key) == 1 or key in ("question_mark", "ctrl+p", "f1", "f2", "f3", "f4", "f5", "f6"), (
+                key
+            )
 
 
 @pytest.mark.parametrize("role", ["administrator", "operator", "auditor"])

@@ -9,9 +9,10 @@ import pytest
 
 from holdfast import hashing
 from holdfast.artefact import Artefact, FileRef, Kind
-from holdfast.audit.event import Actor, Event
+from holdfast.audit.event import Actor, Draft, Event, Source, Subject, prepare
 from holdfast.daemon import acceptance
-from holdfast.errors import UntrustedBundle
+from holdfast.errors import UntrustedBundle, UntrustedInput
+from holdfast.governance import listing
 from holdfast.governance.labels import Label
 from holdfast.governance.state import State
 from holdfast.media.manifest import Delta
@@ -51,22 +52,25 @@ class Site:
             seq=seq,
             time=now,
             clock="host",
+            source=Source("daemon", "0" * 16, seq),
         )
         self.state.apply(event)
         return seq
 
     def brought(self, name, *found, origins=None, collection=""):
-        listed = [one.to_json() for one in found]
         request = self.say("bundle.import", {"path": "/m"})
-        facts = {"manifest": name, "name": name, "version": "1", "origins": origins or {}}
-        facts["collection"] = collection
+        facts = {"manifest": name, "name": name, "version": "1", "collection": collection}
         self.say("bundle.verified", facts, request)
-        self.say("bundle.import.done", {"artefacts": listed, "missing": []}, request)
+        for one in found:
+            for told in listing.divide(one, origins or {}):
+                self.say(listing.LISTED, told, request)
+        named = listing.digest_of(one.digest for one in found)
+        self.say("bundle.import.done", {"artefacts": len(found), "listing": named, "missing": []}, request)
         admission = self.say("bundle.admit", {"request": request})
         generation = len(self.state.generations) + 1
         self.say(
             "bundle.admit.done",
-            {"request": request, "generation": generation, "artefacts": listed, "root": {}},
+            {"request": request, "generation": generation, "artefacts": len(found), "root": {}},
             admission,
         )
 
@@ -108,7 +112,7 @@ def test_an_adapter_without_its_base_says_which_medium_brings_it(site):
 
 
 def test_what_an_earlier_medium_told_of_origins_is_remembered(site):
-    site.brought("notes", made(Kind.SUITE, "quiz"), origins={BASE.digest: "models 3"})
+    site.brought("notes", made(Kind.ADAPTER, "notes", BASE), origins={BASE.digest: "models 3"})
     assert site.refused(made(Kind.ADAPTER, "triage", BASE)).fields["medium"] == "models 3"
 
 
@@ -141,8 +145,51 @@ def test_a_delta_for_another_site_is_refused(site):
     site.check(OTHER, delta=wanting)
 
 
-def test_records_that_the_log_could_not_take_are_refused_before_anything_is_copied(site):
-    assert site.refused(made(Kind.DATASET, "many", files=2000)).key == "bundle.records"
+def test_what_the_log_could_not_take_is_refused_before_anything_is_copied(site):
+    site.check(made(Kind.DATASET, "many", files=10_000))
+    parents = [made(Kind.DATASET, f"rows{at}") for at in range(200)]
+    site.brought("rows", *parents)
+    crowded = made(Kind.RUN, "crowded", *parents)
+    error = site.refused(crowded)
+    assert (error.key, error.fields["artefact"]) == ("bundle.record", crowded.digest)
+    site.check(made(Kind.RUN, "less", *parents[:100]))
+    many = [made(Kind.RUN, f"run{at}", *parents[:100]) for at in range(200)]
+    assert site.refused(*many).key == "bundle.records"
+    site.check(*many[:100])
+    told = "x"
+    for _ in range(9):
+        told = [told]
+    assert site.refused(replace(BASE, meta={"deep": told})).key == "bundle.record"
+    site.check(replace(BASE, meta={"deep": told[0][0]}))
+    long = Label("public", frozenset(f"{at:060}" for at in range(60)), frozenset({"site"}))
+    other = replace(long, compartments=frozenset(f"x{at}" for at in range(60)))
+    site.check(made(Kind.BASE, "one", label=long))
+    with pytest.raises(UntrustedInput):  # what lets both in could carry no label
+        site.check(made(Kind.BASE, "one", label=long), made(Kind.BASE, "two", label=other))
+
+
+@pytest.mark.parametrize("wide", ["x", "\U0001f600", '"'])
+def test_every_event_of_what_is_accepted_fits_the_log(site, wide):
+    """However much of each thing there is, and whatever it is written with."""
+    who = Actor(person=wide * 256, uid=2**32 - 2, role="administrator", session="s" * 43)
+    groups = frozenset(f"{at:02}" + wide * 8 for at in range(64))
+    label = Label("restricted", groups, frozenset({"site"}))
+    for count in (1, 5, 500):
+        one = made(Kind.BASE, "n" * 128, version="v" * 128, label=label)
+        refs = tuple(FileRef(f"{at:05}" + wide * 235, 2**39, one.digest) for at in range(count))
+        found = replace(one, files=refs, meta={"x": wide * 500})
+        parents = []
+        while listing.head_size(replace(found, parents=tuple(parents)), {}) < listing.MAX_HEAD - 600:
+            parents.append(one.digest[:-3] + f"{len(parents):03}")
+        found = replace(found, parents=tuple(parents))
+        origins = {parents[-1]: "m" * 100} if parents else {}
+        site.state.artefacts |= {parent: replace(BASE, kind=Kind.DATASET) for parent in parents}
+        site.check(found, origins=origins)
+        parts = [*listing.divide(found, origins)]
+        for told in parts:
+            subject = Subject(found.kind.value, found.digest)
+            prepare(Draft(listing.LISTED, who, subject, found.label, told, cause=2**53 - 1))
+        assert listing.join(parts) == (found,)
 
 
 def test_what_a_medium_does_not_bring_stays_in_force(site):

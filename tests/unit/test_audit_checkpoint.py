@@ -9,7 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PublicKey
 
 from holdfast.audit import checkpoint, event, proof, verify
-from holdfast.audit.event import Actor, Draft
+from holdfast.audit.event import Actor, Draft, Source
 from holdfast.audit.merkle import Tree
 from holdfast.audit.signer import LogSigner
 from holdfast.errors import UsageRefused, VerificationFailed
@@ -87,7 +87,7 @@ def test_names_that_notes_can_not_carry_are_refused(origin):
 def receipt(seq: int, count: int) -> tuple[bytes, bytes]:
     bodies = [
         event.prepare(Draft("daemon.started", Actor("d", None, "system"), params={"n": n})).stamp(
-            n, "2026-01-02T03:04:05.000006Z", "host"
+            n, "2026-01-02T03:04:05.000006Z", "host", Source("daemon", "0" * 16, n)
         )
         for n in range(count)
     ]

@@ -23,6 +23,8 @@ uids = [1000]
 def test_a_document_with_its_defaults():
     site = config.parse(DOCUMENT.encode(), file="site.toml")
     assert (site.serving.host, site.serving.port, site.threads, site.gaps) == ("127.0.0.1", 8600, 2, [])
+    audit = site.audit
+    assert (audit.heartbeat_seconds, audit.low_space_bytes, audit.reserve_bytes) == (60, 2**29, 2**26)
     assert site.person[0].roles == ["administrator"]
 
 
@@ -43,6 +45,10 @@ def test_a_document_with_its_defaults():
         ("uids", "uid", "uids"),
         ("[[person]]", "[person]", "person"),
         ("[[person]]", "threads = 0\n[[person]]", "threads"),
+        ("[[person]]", "[audit]\nheartbeat_seconds = 0\n[[person]]", "audit.heartbeat_seconds"),
+        ("[[person]]", "[audit]\nreserve_bytes = 1000\n[[person]]", "audit.reserve_bytes"),
+        ("[[person]]", "[audit]\nlow_space_bytes = 1000000\n[[person]]", "less than reserve_bytes"),
+        ("[[person]]", "[audit]\nheartbeat = 5\n[[person]]", "audit.heartbeat"),
         ("schema", "schema =", "line 1"),
         (
             "[[person]]",

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from holdfast import hashing
-from holdfast.audit.event import Actor, Event
+from holdfast.audit.event import Actor, Event, Source
 from holdfast.errors import UntrustedRequest
 from holdfast.governance import exceptions
 from holdfast.governance.exceptions import CLOCK_SLACK, MAX_DAYS, Exemption, Kind, Standing
@@ -174,6 +174,7 @@ class Account:
                 seq=seq,
                 time=time,
                 clock="host",
+                source=Source("daemon", "0" * 16, seq),
             )
         )
         return seq

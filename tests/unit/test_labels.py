@@ -47,6 +47,7 @@ def test_it_is_written_for_people_in_a_fixed_order():
         {"compartments": [""]},
         {"compartments": ["x" * 65]},
         {"compartments": [str(number) for number in range(65)]},
+        {"compartments": [f"{number:02}" + "\U0001f600" * 20 for number in range(64)]},
         {"zones": []},
         {"zones": ["a\nb"]},
         {"zone": ["site"]},

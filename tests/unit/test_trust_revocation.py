@@ -159,6 +159,14 @@ def test_other_lists_may_not_follow(new, key):
     assert refusal(revocation.follows, listed(entry(ONE), counter=2), new) == f"trust.revocations-{key}"
 
 
+def test_a_list_reaches_what_the_log_says_was_admitted():
+    for found in (None, listed(entry(ONE), counter=1)):
+        revocation.reaches(0, found)
+    revocation.reaches(2, listed(entry(ONE), counter=2))
+    for found in (None, listed(entry(ONE), counter=1)):
+        assert refusal(revocation.reaches, 2, found) == "trust.revocations-rollback"
+
+
 def test_a_publisher_extends_a_list():
     first = revocation.extended(None, entry(ONE), ISSUED)
     assert (first.counter, set(first.entries)) == (1, {ONE})

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import textwrap
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -20,12 +21,13 @@ from textual.app import App
 
 from holdfast.errors import DaemonUnreachable, HoldfastError, NotAuthenticated
 from holdfast.paths import people_keys
-from holdfast_tui import actions, identity
+from holdfast_tui import actions, health, identity
 from holdfast_tui.feed import Feed
+from holdfast_tui.inert import INERT
 from holdfast_tui.link import Link
 from holdfast_tui.messages import Busy, Failed, JobMoved, PersonChanged, StatusArrived, Told
 from holdfast_tui.palette import ActionProvider
-from holdfast_tui.reading import number, record, records, texts
+from holdfast_tui.reading import number, plain, record, records, texts
 from holdfast_tui.screens.audit import AuditSection
 from holdfast_tui.screens.bundles import BundlesSection
 from holdfast_tui.screens.dialogs import Field, Form, Reading
@@ -33,14 +35,16 @@ from holdfast_tui.screens.requests import RequestsSection
 from holdfast_tui.screens.section import Section
 from holdfast_tui.screens.serving import ServingSection
 from holdfast_tui.screens.training import TrainingSection
+from holdfast_tui.screens.witnesses import WitnessesSection
 from holdfast_tui.widgets.strip import CONNECTING, GONE
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
     import httpx
     from textual.binding import BindingType
     from textual.command import Provider
+    from textual.filter import LineFilter
     from textual.screen import Screen
     from textual.worker import Worker
 
@@ -77,6 +81,7 @@ class HoldfastApp(App[None]):
         actions.SERVING: ServingSection,  # type: ignore[dict-item]  # as above
         actions.AUDIT: AuditSection,  # type: ignore[dict-item]  # as above
         actions.REQUESTS: RequestsSection,  # type: ignore[dict-item]  # as above
+        actions.WITNESSES: WitnessesSection,  # type: ignore[dict-item]  # as above
     }
     DEFAULT_MODE = actions.BUNDLES
     BINDINGS: ClassVar[list[BindingType]] = actions.bindings(actions.EVERYWHERE)
@@ -103,12 +108,21 @@ class HoldfastApp(App[None]):
             None  # public part and secret of the console's application key
         )
         self.exceptable = ("", "")  # kind and subject of the exception that would lift the last refusal
+        self.now: Callable[[], datetime] = partial(datetime.now, UTC)
         self._keys = keys
         self._signs: list[str] = []
         self._jobs: dict[int, Feed] = {}
         self._poke = asyncio.Event()
         self._seen: tuple[Json, ...] = ()
         self._endings: dict[int, Callable[[dict[str, Json]], str]] = {}
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        """Let every line that is drawn pass the last wall.
+
+        Returns:
+            The filters, in order.
+        """
+        return [*super().get_line_filters(), INERT]
 
     @property
     def section(self) -> Section:
@@ -147,7 +161,7 @@ class HoldfastApp(App[None]):
 
     @on(StatusArrived)
     def _status_arrived(self, message: StatusArrived) -> None:
-        back = self.status is None
+        back, before = self.status is None, health.space(self.status or {})
         self.status = message.status
         if message.artefacts is not None:
             self.artefacts = {str(one.get("digest")): one for one in message.artefacts}
@@ -158,6 +172,9 @@ class HoldfastApp(App[None]):
             self._seen = ()
             return
         status = message.status
+        sentence, grave = health.change(before, health.space(status))
+        if sentence:
+            self.notify(sentence, severity="error" if grave else "information", markup=False)
         seen = tuple(status.get(name) for name in ("log", "jobs", "serving", "exceptions", "revoked"))
         if back or seen != self._seen:
             self._seen = seen
@@ -223,12 +240,14 @@ class HoldfastApp(App[None]):
             kind, name = EXCEPTABLE[error.key]
             self.exceptable = kind, str(error.fields.get(name) or "")
             remedy = f"{remedy.partition(';')[0].rstrip('.')}, or press 5 and e to ask for an exception."
-        sentence = textwrap.shorten(error.message, MAX_NOTICE, placeholder=" …")
-        self.notify(f"{sentence}\n{remedy}", title="Refused", severity="error", timeout=12, markup=False)
+        sentence = textwrap.shorten(plain(error.message), MAX_NOTICE, placeholder=" …")
+        self.notify(
+            f"{sentence}\n{plain(remedy)}", title="Refused", severity="error", timeout=12, markup=False
+        )
 
     @on(Told)
     def _told(self, message: Told) -> None:
-        self.notify(message.text, timeout=8, markup=False)
+        self.notify(plain(message.text), timeout=8, markup=False)
         self.look()
 
     def follow(self, job: int, title: str, ending: Callable[[dict[str, Json]], str] | None = None) -> Feed:
@@ -307,6 +326,7 @@ class HoldfastApp(App[None]):
             "help": self._help,
             "person": self._switch_person,
             "refresh": section.reload,
+            "health": self._health,
             "palette": self.action_command_palette,
             "quit": self.exit,
             **section.handlers(),
@@ -322,6 +342,10 @@ class HoldfastApp(App[None]):
                 lines.append(f"{'':8} Not now: {refusal}.")
         lines += ["", "Arrows and Tab move, Enter opens, Esc goes back. Long work goes on when you leave."]
         self.push_screen(Reading(f"Keys of {self.section.SECTION.capitalize()}", "\n".join(lines)))
+
+    def _health(self) -> None:
+        text = "\n".join(health.described(self.status)) if self.status else self.why
+        self.push_screen(Reading("How the home is", text))
 
     def _switch_person(self) -> None:
         people = record((self.status or {}).get("people"))

@@ -6,6 +6,7 @@ Invariant: nothing here raises on an answer of another shape; what is missing is
 from __future__ import annotations
 
 import textwrap
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from holdfast.governance.labels import LEVELS
@@ -135,6 +136,68 @@ def told(value: Json) -> str:
         Its text, or a dash.
     """
     return NOTHING if value is None or value == "" else str(value)
+
+
+def plain(text: str) -> str:
+    """Write out what a terminal would obey, and what would not be seen.
+
+    Args:
+        text: Any text.
+
+    Returns:
+        It, with every character that can't be printed escaped; lines stay lines.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        one if one.isprintable() or one == "\n" else one.encode("unicode_escape").decode() for one in text
+    )
+
+
+def line(text: str) -> str:
+    """Write a text on one line.
+
+    Args:
+        text: Any text.
+
+    Returns:
+        It, with spaces for breaks, and what can't be printed escaped.
+    """
+    return plain(text.replace("\r\n", " ").replace("\n", " ").replace("\t", " "))
+
+
+def age(seconds: Json) -> str:
+    """Write how long ago something was.
+
+    Args:
+        seconds: Seconds.
+
+    Returns:
+        For example ``3 days``, or a dash.
+    """
+    if not isinstance(seconds, int | float):
+        return NOTHING
+    for unit, length in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
+        if seconds >= length:
+            count = int(seconds // length)
+            return f"{count} {unit}{'s' if count > 1 else ''}"
+    return "under a minute"
+
+
+def since(value: Json, now: datetime) -> str:
+    """Write how long ago a moment was.
+
+    Args:
+        value: RFC 3339.
+        now: The time, aware.
+
+    Returns:
+        For example ``3 days``, or a dash.
+    """
+    try:
+        return age(max(0, int((now - datetime.fromisoformat(str(value))).total_seconds())))
+    except (ValueError, TypeError, OverflowError):  # no moment, or one without a zone
+        return NOTHING
 
 
 def brief(digest: Json) -> str:

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 MAX_BODY = 4 * 2**20  # bytes of one JSON request; uploads have their own route and bound
 MAX_UPLOAD = 64 * 2**30  # bytes of one uploaded file; a training set of a whole administration fits
+MAX_SQL = 16_384  # characters of one query; the event that records it has 65,535 bytes
 AUTH_SCHEME = "Holdfast"
 
 Text = Annotated[str, Field(min_length=1, max_length=4096)]
@@ -102,6 +103,29 @@ class ExceptionRequest(Message):
         return self
 
 
+class UnsealRequest(Message):
+    """Ask for the texts of an answer to be opened; ``answer`` is its sequence number in the audit log."""
+
+    answer: Annotated[int, Field(ge=0, lt=2**53)]
+    reason: Reason
+
+
+class EraseRequest(Message):
+    """Ask for a tenant's subject to be erased; an empty subject is what the tenant asked for nobody by name."""
+
+    tenant: Short
+    subject: Annotated[str, Field(max_length=256)]
+    reason: Reason
+
+
+class RetentionRequest(Message):
+    """Ask for a class of payloads to be kept for some days, or for good."""
+
+    payload_class: Literal["prompt", "answer"] = Field(alias="class")
+    days: Annotated[int, Field(ge=1, le=36_500)] | None
+    reason: Reason
+
+
 class InventoryRequest(Message):
     """Make an inventory for a publisher: of the artefacts named, or of all that a publisher may build upon."""
 
@@ -160,8 +184,79 @@ class KeyRequest(Message):
     compartments: list[Short] = Field(default_factory=list, max_length=64)
 
 
-class SqlRequest(Message):
-    """One SELECT over the index of the audit log."""
+class _Question(Message):
+    """One SELECT over the index of the audit log: its text, or the name of a saved one."""
 
-    sql: Annotated[str, Field(min_length=1, max_length=100_000)]
+    sql: Annotated[str, Field(min_length=1, max_length=MAX_SQL)] | None = None
+    saved: Short | None = None
+    parameters: Annotated[dict[Short, Annotated[str, Field(max_length=1000)]], Field(max_length=32)] = Field(
+        default_factory=dict
+    )
+
+    @model_validator(mode="after")
+    def _one_text(self) -> Self:
+        if (self.sql is None) == (self.saved is None):
+            raise ValueError("give either sql or saved")
+        return self
+
+
+class SqlRequest(_Question):
+    """Answer a SELECT with as many rows as a message takes."""
+
     limit: Annotated[int, Field(ge=1, le=100_000)] = 1000
+
+
+class ResultRequest(_Question):
+    """Answer a SELECT into files."""
+
+    formats: list[Literal["csv", "jsonl", "parquet"]] = Field(min_length=1, max_length=3)
+    limit: Annotated[int, Field(ge=1, le=1_000_000)] = 1_000_000
+
+
+class QueryRequest(Message):
+    """Save a SELECT under a name."""
+
+    name: Short
+    sql: Annotated[str, Field(min_length=1, max_length=MAX_SQL)]
+    about: Annotated[str, Field(min_length=1, max_length=500)] | None = None
+
+
+class ExportRequest(Message):
+    """Export a range of the log, and the rows of it that fit a filter."""
+
+    first: Annotated[int, Field(ge=0)] | None = None
+    until: Annotated[int, Field(ge=1)] | None = None
+    filter: dict[Literal["action", "person", "role", "kind", "digest", "since", "until"], Short] | None = None
+    formats: list[Literal["jsonl", "csv", "parquet"]] = Field(default_factory=list, max_length=3)
+
+
+class ArchiveRequest(Message):
+    """Copy the whole segments of the log that end before an event."""
+
+    until: Annotated[int, Field(ge=1)]
+
+
+class ForgetRequest(Message):
+    """Remove what an archive holds: shown by the digest of the files of a copy of it."""
+
+    manifest: Annotated[str, Field(pattern=r"^sha512:[0-9a-f]{128}$")]
+
+
+class CheckpointRequest(Message):
+    """Hand out a checkpoint; for a witness, with the proof from a size, the one that it cosigned last if none is given."""
+
+    witness: Short | None = None
+    old: Annotated[int, Field(ge=0, lt=2**53)] | None = None
+
+
+class WitnessRequest(Message):
+    """Add a witness by its verifier keys."""
+
+    name: Short
+    keys: Text
+
+
+class CosignedRequest(Message):
+    """A checkpoint that a witness cosigned."""
+
+    note: Annotated[str, Field(min_length=1, max_length=65_536)]

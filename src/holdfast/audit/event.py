@@ -23,9 +23,11 @@ if TYPE_CHECKING:
 
 MAX_TEXT = 256  # characters of a person's, role's or session's name
 MAX_UID = 2**32 - 2  # the largest user id of Linux
-_STAMP = 128  # bytes kept free for sequence number, time and clock
+_STAMP = 256  # bytes kept free for sequence number, source, time and clock
 _KIND = re.compile(r"[a-z][a-z0-9._-]{0,31}")
+_RUN = re.compile(r"[0-9a-f]{16}")
 CLOCKS = ("trusted", "host")
+PRODUCERS = ("daemon", "serve")
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,29 @@ class Subject:
 
     kind: str
     digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Which producer handed an event in, and as which of its events: a missing count is a missing event.
+
+    Args:
+        name: One of ``PRODUCERS``.
+        run: One life of that producer: 16 hexadecimal digits.
+        count: The event's number among those of the run; the first is 0.
+    """
+
+    name: str
+    run: str
+    count: int
+
+    def to_json(self) -> dict[str, Json]:
+        """Give the source as plain data.
+
+        Returns:
+            The three fields.
+        """
+        return {"name": self.name, "run": self.run, "count": self.count}
 
 
 @dataclass(frozen=True)
@@ -108,19 +133,27 @@ class Event(Draft):
         seq: Its number; the first is 0.
         time: RFC 3339, UTC, with microseconds.
         clock: ``trusted`` or ``host``: what that time is worth.
+        source: Who handed it in.
     """
 
     seq: int
     time: str
     clock: str
+    source: Source
 
     def to_json(self) -> dict[str, Json]:
         """Give the event as plain data.
 
         Returns:
-            The nine fields.
+            The ten fields.
         """
-        return {**super().to_json(), "seq": self.seq, "time": self.time, "clock": self.clock}
+        stamped: dict[str, Json] = {
+            "seq": self.seq,
+            "time": self.time,
+            "clock": self.clock,
+            "source": self.source.to_json(),
+        }
+        return super().to_json() | stamped
 
 
 @dataclass(frozen=True)
@@ -137,19 +170,21 @@ class Prepared:
     middle: bytes
     tail: bytes
 
-    def stamp(self, seq: int, time: str, clock: str) -> bytes:
+    def stamp(self, seq: int, time: str, clock: str, source: Source) -> bytes:
         """Make it an event.
 
         Args:
             seq: Sequence number.
             time: As ``timestamp`` gives it.
             clock: One of ``CLOCKS``.
+            source: Who handed it in.
 
         Returns:
             The event's RFC 8785 bytes.
         """
-        return b'%b"clock":"%b",%b"seq":%d,%b"time":"%b"}' % (
-            (self.head, clock.encode(), self.middle, seq, self.tail, time.encode())
+        name, run, count = source.name.encode(), source.run.encode(), source.count
+        return b'%b"clock":"%b",%b"seq":%d,"source":{"count":%d,"name":"%b","run":"%b"},%b"time":"%b"}' % (
+            (self.head, clock.encode(), self.middle, seq, count, name, run, self.tail, time.encode())
         )
 
 
@@ -177,17 +212,28 @@ def prepare(draft: Draft) -> Prepared:
     Raises:
         UntrustedInput: If a field is malformed, or the event would be too large.
     """
-    fields = _check(draft.to_json(), UntrustedRequest)
-    parts = {name: b'"%b":%b,' % (name.encode(), canonical.encode(value)) for name, value in fields.items()}
-    prepared = Prepared(
-        b"{" + parts["action"] + parts["actor"] + parts["cause"],
-        parts["label"] + parts["params"],
-        parts["subject"],
-    )
-    size = len(prepared.head) + len(prepared.middle) + len(prepared.tail)
-    if size > MAX_EVENT - _STAMP:
-        _refuse(UntrustedRequest, f"it would have about {size} bytes; {MAX_EVENT - _STAMP} are allowed")
-    return prepared
+    _check(draft.to_json(), UntrustedRequest)
+    return write(draft)
+
+
+def write(draft: Draft) -> Prepared:
+    """Write a draft down that was checked, as ``parse_draft`` does.
+
+    Args:
+        draft: What a producer submitted.
+
+    Returns:
+        Its bytes, ready for the log's stamp.
+
+    Raises:
+        UntrustedInput: If canonical JSON can't express its parameters, or the event would be too large.
+    """
+    data = canonical.encode(draft.to_json())
+    if len(data) > MAX_EVENT - _STAMP:
+        _refuse(UntrustedRequest, f"it would have about {len(data)} bytes; {MAX_EVENT - _STAMP} are allowed")
+    # Text escapes its quotes, so these are keys: no field before the label has one of that name, nor has the subject.
+    label, subject = data.index(b'"label":'), data.rindex(b'"subject":')
+    return Prepared(data[:label], data[label:subject], data[subject:-1] + b",")
 
 
 def parse(data: bytes) -> Event:
@@ -206,16 +252,40 @@ def parse(data: bytes) -> Event:
     if not isinstance(value, dict) or not LAYOUT.fullmatch(data):
         _refuse(VerificationFailed, "its layout is not that of an event")
     seq, time, clock = value.pop("seq", None), value.pop("time", None), value.pop("clock", None)
+    source = parse_source(value.pop("source", None), VerificationFailed)
     draft = parse_draft(value, VerificationFailed)
     if not isinstance(seq, int) or not isinstance(time, str) or not isinstance(clock, str):
         _refuse(VerificationFailed, "its number, time or clock has the wrong type")
     try:
         datetime.fromisoformat(time)
-        if prepare(draft).stamp(seq, time, clock) != data:
+        if prepare(draft).stamp(seq, time, clock, source) != data:
             _refuse(VerificationFailed, "its bytes are not canonical")
     except (ValueError, UntrustedInput) as error:
         _refuse(VerificationFailed, str(error))
-    return Event(**vars(draft), seq=seq, time=time, clock=clock)
+    return Event(**vars(draft), seq=seq, time=time, clock=clock, source=source)
+
+
+def parse_source(value: object, error: type[HoldfastError] = UntrustedRequest) -> Source:
+    """Read a source from plain data.
+
+    Args:
+        value: What ``Source.to_json`` gives.
+        error: The class to raise, by who is at fault.
+
+    Returns:
+        The source.
+
+    Raises:
+        HoldfastError: As ``error``, if a field is missing, unknown or malformed.
+    """
+    if not isinstance(value, dict) or set(value) != {"name", "run", "count"}:
+        _refuse(error, "its source has not exactly name, run and count")
+    name, run, count = value["name"], value["run"], value["count"]
+    if name not in PRODUCERS or not isinstance(run, str) or not _RUN.fullmatch(run):
+        _refuse(error, "its source is no run of a producer")
+    if not _is_integer(count) or not 0 <= count <= canonical.MAX_SAFE_INTEGER:
+        _refuse(error, "its source's count is not a number from 0")
+    return Source(name, run, count)
 
 
 def parse_draft(value: object, error: type[HoldfastError] = UntrustedRequest) -> Draft:

@@ -11,12 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from holdfast.audit.verify import Frontier, inclusion_root, leaf_hash, node_hash
+from holdfast.audit.verify import HASH, Frontier, inclusion_root, leaf_hash, node_hash
 
-__all__ = ["TILE", "Frontier", "Tree", "consistent", "inclusion_root", "leaf_hash", "node_hash"]
+__all__ = ["HASH", "TILE", "Frontier", "Tree", "consistent", "inclusion_root", "leaf_hash", "node_hash"]
 
 TILE = 256  # leaves below one hash that is kept
-_HASH = 32  # bytes of SHA-256
 
 Leaves = Callable[[int, int], Sequence[bytes]]
 
@@ -33,6 +32,7 @@ class Tree(Frontier):
         self._leaves = leaves
         self._tile = Frontier()
         self._levels: list[bytearray] = []
+        self._held: tuple[int, Sequence[bytes]] = (-1, ())
 
     def append(self, leaf: bytes) -> None:
         """Take the next leaf.
@@ -49,9 +49,9 @@ class Tree(Frontier):
     def _keep(self, node: bytes) -> None:
         for kept in self._levels:
             kept.extend(node)
-            if (len(kept) // _HASH) & 1:
+            if (len(kept) // HASH) & 1:
                 return
-            node = node_hash(bytes(kept[-2 * _HASH : -_HASH]), node)
+            node = node_hash(bytes(kept[-2 * HASH : -HASH]), node)
         self._levels.append(bytearray(node))
 
     def root_at(self, size: int) -> bytes:
@@ -64,6 +64,22 @@ class Tree(Frontier):
             32 bytes.
         """
         return self._range(0, size) if size else Frontier().root()
+
+    def peaks(self, size: int) -> list[bytes]:
+        """Give the frontier that the tree had at a size.
+
+        Args:
+            size: Leaves, at most the tree's own.
+
+        Returns:
+            The roots of the complete subtrees, 32 bytes each, the largest first.
+        """
+        found, start = [], 0
+        for bit in reversed(range(size.bit_length())):
+            if size >> bit & 1:
+                found.append(self._range(start, start + (1 << bit)))
+                start += 1 << bit
+        return found
 
     def inclusion(self, index: int, size: int) -> list[bytes]:
         """Prove that a leaf is in the tree of a size.
@@ -115,15 +131,24 @@ class Tree(Frontier):
         """Give the root over leaves ``start`` to ``stop - 1``; ``start`` is aligned as in RFC 6962."""
         count = stop - start
         if count >= TILE and count & (count - 1) == 0:
-            level, place = (count // TILE).bit_length() - 1, start // count * _HASH
-            return bytes(self._levels[level][place : place + _HASH])
+            level, place = (count // TILE).bit_length() - 1, start // count * HASH
+            return bytes(self._levels[level][place : place + HASH])
         if count <= TILE:
             frontier = Frontier()
-            for leaf in self._leaves(start, stop):
+            for leaf in self._within_tile(start, stop):
                 frontier.append(leaf)
             return frontier.root()
         middle = start + _split(count)
         return node_hash(self._range(start, middle), self._range(middle, stop))
+
+    def _within_tile(self, start: int, stop: int) -> Sequence[bytes]:
+        """Give leaves of one tile; a proof asks for several parts of the same one, so the last one read is held."""
+        tile, begin = start // TILE, start // TILE * TILE
+        held, leaves = self._held
+        if held != tile or len(leaves) < stop - begin:
+            leaves = self._leaves(begin, min(begin + TILE, self.size))
+            self._held = tile, leaves
+        return leaves[start - begin : stop - begin]
 
 
 def _split(count: int) -> int:

@@ -14,6 +14,8 @@ from holdfast.audit.event import Actor, Draft, Event
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+WORDLESS = "the process that did it ended without a word"
+
 
 def unfinished(events: Iterable[Event]) -> list[Event]:
     """Find the intents without an outcome.
@@ -50,7 +52,7 @@ def interrupted(intents: Iterable[Event], actor: Actor) -> list[Draft]:
             actor=actor,
             subject=intent.subject,
             label=intent.label,
-            params={"started": intent.time, "person": intent.actor.person},
+            params={"reason": WORDLESS, "started": intent.time, "person": intent.actor.person},
             cause=intent.seq,
         )
         for intent in intents

@@ -1,8 +1,9 @@
 """Reading a log again when it is opened: what is whole, what was signed, and where an unfinished write begins.
 
 Order of operations: every segment is read and checked, event by event, as the verifier does it; bytes after the last whole
-event are set aside if they are an unfinished write; then size and root are compared with the checkpoint. Invariant: nothing
-is changed here but one new file beside the log, ``<seq>.torn``, that keeps what is about to be cut off.
+event are set aside if they are an unfinished write, of which the disk may have kept any sectors and lost any others; then size and
+root are compared with the checkpoint. Invariant: nothing is changed here but one new file beside the log, ``<seq>.torn``,
+that keeps what is about to be cut off.
 """
 
 from __future__ import annotations
@@ -73,8 +74,9 @@ def replay(disk: segment.Disk, files: list[Path], note: Note, tree: Tree, places
         kept = reader.read(path, last=path == files[-1])
     if tree.size < note.size:
         raise mismatch(f"it has {tree.size} events, but its checkpoint signs {note.size}")
-    if reader.chain.root != note.root:
-        found = reader.chain.root.hex() if reader.chain.root else "none"
+    root = reader.chain.roots[note.size]
+    if root != note.root:
+        found = root.hex() if root else "none"
         raise mismatch(
             f"its root at {note.size} events is {found}, but its checkpoint signs {note.root.hex()}"
         )
@@ -94,9 +96,12 @@ class _Reader:
             origin, first, data, end = read_segment(path)
         except Refused as error:
             header = segment.header(self._note.origin, self._tree.size)
-            if cuttable and path.stat().st_size < len(header) and path.name == segment.name(self._tree.size):
-                self._cut(path, path.read_bytes())
-                return header
+            if cuttable and path.name == segment.name(self._tree.size):
+                data = path.read_bytes()
+                begun = header.startswith(data[: len(header)].rstrip(b"\0"))
+                if begun and segment.is_torn(data, 0, self._tree.size):
+                    self._cut(path, data)
+                    return header
             raise segment.damaged(self._tree.size, path, str(error)) from error
         if origin != self._note.origin or first != self._tree.size:
             why = f"the segment begins at event {first} of the log {origin}"
@@ -108,17 +113,20 @@ class _Reader:
                 break
             self._take(path, first, record)
             end = record.end
+        if not last and end != len(data):
+            raise segment.damaged(self._tree.size, path, "it goes on behind its last event")
         return data[:end]
 
     def _take(self, path: Path, first: int, record: Record) -> None:
         seq = self._tree.size
-        problem = record.fault or self.chain.take(seq, record.leaf, record.body)[0]
+        problem, _ = self.chain.take(record)
         if problem:
             raise segment.damaged(seq, path, problem)
         self._places.note(seq, first, record.offset)
 
     def _cut(self, path: Path, rest: bytes) -> None:
-        """Keep an unfinished write beside the log."""
+        """Keep an unfinished write beside the log, less the unused space behind it."""
+        rest = rest.rstrip(b"\0")
         self.torn = Torn(self._tree.size, len(rest), f"{self._tree.size:020}.torn")
         segment.replace(self._disk, path.with_name(self.torn.kept), rest)
 

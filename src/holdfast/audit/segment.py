@@ -1,9 +1,10 @@
 """Segments: the files that hold the log's events.
 
 Layout: see ``holdfast.audit.verify``, which reads them; this module writes them, and finds events in them again.
-Invariants: a segment is only ever appended to; its name is its first event's sequence number; events are found through
-one remembered place per ``TILE`` events, so that memory stays small. All file operations go through a ``Disk``, so that
-tests can cut the power between any two.
+Invariants: what a segment holds is never overwritten but where it is unused, which reads as zeros; only the last one has
+unused space at its end; its name is its first event's sequence number; events are found through one remembered place per
+``TILE`` events, so that memory stays small. All file operations go through a ``Disk``, so that tests can cut the power
+between any two.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SEGMENT = 16 * 2**20  # bytes after which a segment is closed; small enough to be read whole
+AHEAD = 2**20  # bytes of zeros written ahead: about 1,500 events are synced without a change of the size
 _BLOCK = 2**18  # bytes read at once when events are looked up
 
 
@@ -33,13 +35,16 @@ class Disk(Protocol):
         """Make a folder for the owner alone, on disk when this returns; nothing if it is there."""
 
     def create(self, path: Path) -> int:
-        """Make an empty file, or empty the one that is there, and open it for appending."""
+        """Make an empty file, or empty the one that is there, and open it for writing."""
 
     def open(self, path: Path) -> int:
-        """Open a file for appending."""
+        """Open a file for writing."""
 
-    def write(self, handle: int, data: bytes) -> None:
-        """Append all of the data."""
+    def write(self, handle: int, data: bytes, offset: int = 0) -> None:
+        """Write all of the data, from an offset in the file."""
+
+    def truncate(self, handle: int, size: int) -> None:
+        """Cut the file off after so many bytes."""
 
     def sync(self, handle: int) -> None:
         """Return when the file's content is on disk."""
@@ -50,8 +55,17 @@ class Disk(Protocol):
     def rename(self, source: Path, target: Path) -> None:
         """Put a file in the place of another, atomically."""
 
+    def unlink(self, path: Path) -> None:
+        """Take a file's name away."""
+
     def sync_folder(self, folder: Path) -> None:
         """Return when the folder's names are on disk."""
+
+    def free(self, folder: Path) -> int:
+        """Give the bytes that a file in the folder could still take."""
+
+    def reserve(self, path: Path, size: int) -> None:
+        """Make a file of a size in bytes, its blocks taken; no file is left behind if there is no room."""
 
 
 class HostDisk:
@@ -63,15 +77,19 @@ class HostDisk:
             self.sync_folder(path.parent)
 
     def create(self, path: Path) -> int:  # noqa: D102 - as in Disk
-        return os.open(path, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        return os.open(path, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, 0o600)
 
     def open(self, path: Path) -> int:  # noqa: D102 - as in Disk
-        return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        return os.open(path, os.O_WRONLY | os.O_CLOEXEC)
 
-    def write(self, handle: int, data: bytes) -> None:  # noqa: D102 - as in Disk
+    def write(self, handle: int, data: bytes, offset: int = 0) -> None:  # noqa: D102 - as in Disk
         view = memoryview(data)
         while view:
-            view = view[os.write(handle, view) :]
+            done = os.pwrite(handle, view, offset)
+            view, offset = view[done:], offset + done
+
+    def truncate(self, handle: int, size: int) -> None:  # noqa: D102 - as in Disk
+        os.ftruncate(handle, size)
 
     def sync(self, handle: int) -> None:  # noqa: D102 - as in Disk
         os.fdatasync(handle)
@@ -82,10 +100,27 @@ class HostDisk:
     def rename(self, source: Path, target: Path) -> None:  # noqa: D102 - as in Disk
         source.replace(target)
 
+    def unlink(self, path: Path) -> None:  # noqa: D102 - as in Disk
+        path.unlink()
+
     def sync_folder(self, folder: Path) -> None:  # noqa: D102 - as in Disk
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(handle)
+        finally:
+            os.close(handle)
+
+    def free(self, folder: Path) -> int:  # noqa: D102 - as in Disk
+        found = os.statvfs(folder)
+        return found.f_bavail * found.f_frsize
+
+    def reserve(self, path: Path, size: int) -> None:  # noqa: D102 - as in Disk
+        handle = self.create(path)
+        try:
+            os.posix_fallocate(handle, 0, size)
+        except OSError:
+            path.unlink()
+            raise
         finally:
             os.close(handle)
 
@@ -185,6 +220,7 @@ class Places:
         self._folder = folder
         self._seqs: list[int] = []
         self._found: list[tuple[int, int]] = []
+        self.firsts: list[int] = []  # of each segment, in order
 
     def note(self, seq: int, first: int, offset: int) -> None:
         """Remember an event's place if it begins a tile or a segment.
@@ -197,6 +233,18 @@ class Places:
         if seq % TILE == 0 or seq == first:
             self._seqs.append(seq)
             self._found.append((first, offset))
+        if seq == first:
+            self.firsts.append(first)
+
+    def forget(self, until: int) -> None:
+        """Forget the events of the first segments.
+
+        Args:
+            until: First event of the first segment that stays.
+        """
+        keep = bisect_right(self._seqs, until - 1)
+        self._seqs, self._found = self._seqs[keep:], self._found[keep:]
+        self.firsts = self.firsts[bisect_right(self.firsts, until - 1) :]
 
     def read(self, start: int, stop: int) -> Iterator[tuple[bytes, bytes]]:
         """Read stored events.
@@ -210,13 +258,17 @@ class Places:
 
         Raises:
             VerificationFailed: If a record is no longer what was written.
+            FileNotFoundError: If the events were forgotten.
         """
-        at = bisect_right(self._seqs, start) - 1
+        seqs, places = self._seqs, self._found  # forgetting puts others in their place
+        at = bisect_right(seqs, start) - 1
+        if at < 0 and start < stop:
+            raise FileNotFoundError(name(start))
         while start < stop:
-            seq, (first, offset) = self._seqs[at], self._found[at]
+            seq, (first, offset) = seqs[at], places[at]
             path = self._folder / name(first)
             at += 1
-            following = min(self._seqs[at], stop) if at < len(self._seqs) else stop
+            following = min(seqs[at], stop) if at < len(seqs) else stop
             for record, _ in walk(path, offset):
                 if record.fault:
                     raise damaged(seq, path, record.fault)
@@ -231,16 +283,17 @@ class Places:
 
 
 class Follower:
-    """Reads a growing log in order, from its first event.
+    """Reads a growing log in order, from its first event that is here.
 
     Args:
         folder: The log's folder.
+        first: Its first event; above 0 where a prefix was archived.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, first: int = 0) -> None:
         self._folder = folder
-        self._first = self._offset = 0
-        self.seq = 0
+        self._first, self._offset = first, 0
+        self.seq = first
         self.origin = ""
 
     def read(self, stop: int) -> Iterator[tuple[bytes, bytes]]:
@@ -284,7 +337,7 @@ def walk(path: Path, offset: int) -> Iterator[tuple[Record, int]]:
         offset: Where a record begins, bytes from the file's beginning.
 
     Yields:
-        Each record, and where it ends in the file. An unfinished one at the end is left out.
+        Each record, and where it ends in the file. An unfinished one and unused space at the end are left out.
     """
     with path.open("rb") as file:
         file.seek(offset)

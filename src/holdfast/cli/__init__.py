@@ -41,6 +41,7 @@ _COMMANDS: Mapping[str, tuple[str, str]] = {
     "serve": ("serve", "Serve models behind an OpenAI-compatible API."),
     "ask": ("serve", "Ask a served model, as an application would."),
     "audit": ("audit", "Read, query, prove and verify the audit log."),
+    "sealed": ("sealed", "Open, erase or shred sealed prompts and answers: two persons, on the record."),
     "report": ("report", "Export residency reports; verify reports and receipts of imports elsewhere."),
 }
 

@@ -169,9 +169,7 @@ def _described(found: dict[str, Json]) -> Iterator[str]:
 
 
 def _artefact(one: dict[str, Json]) -> tuple[Json, ...]:
-    files = _items(one["files"])
-    total = sum(int(str(file["size"])) for file in files if isinstance(file, dict))
-    return (one["kind"], one["name"], one["version"], size(total), len(files))
+    return (one["kind"], one["name"], one["version"], size(int(str(one["size"]))), one["files"])
 
 
 def _volume(one: dict[str, Json]) -> tuple[Json, ...]:

@@ -114,6 +114,33 @@ def run(work: Coroutine[object, object, T]) -> T:
     return asyncio.run(work)
 
 
+def call(
+    ctx: click.Context,
+    method: str,
+    route: str,
+    body: dict[str, Json] | None = None,
+    **query: str | int | None,
+) -> dict[str, Json]:
+    """Make one call to the daemon, in a session of its own.
+
+    Args:
+        ctx: The command's context.
+        method: The HTTP method.
+        route: The route's path.
+        body: The message.
+        **query: The query's parameters.
+
+    Returns:
+        The answer.
+    """
+
+    async def work() -> dict[str, Json]:
+        async with session(ctx) as client:
+            return await client.call(method, route, body, **query)
+
+    return run(work())
+
+
 async def finish(client: Client, job: int, again: str | None = None) -> dict[str, Json]:
     """Follow a job on stderr to its end. Ctrl-C leaves it running.
 

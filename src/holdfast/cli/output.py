@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+import textwrap
 from typing import TYPE_CHECKING
 
 import click
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 
 BAR = 24  # characters of the progress bar
 WRAPPED = "  "
+NARROWEST = 24  # characters; a last column with less room than that is put below the others
+BELOW = "      "
 
 
 def json_option(function: Callable[..., None]) -> Callable[..., None]:
@@ -36,13 +40,13 @@ def emit(data: Json, as_json: bool, lines: Callable[[], Iterable[str]]) -> None:
     Args:
         data: The result.
         as_json: Whether to print it as one JSON document.
-        lines: Makes the lines for people.
+        lines: Makes the lines for people; what a terminal would obey in them is written out.
     """
     if as_json:
         click.echo(json.dumps(data, indent=2, ensure_ascii=False))
     else:
         for line in lines():
-            click.echo(line)
+            click.echo(plain(line))
 
 
 def show_error(error: HoldfastError) -> None:
@@ -74,7 +78,7 @@ def plain(text: str) -> str:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
-    """Lay rows out in columns.
+    """Lay rows out in columns. A row is one line, whatever is in its cells; on a terminal its last cell goes on below.
 
     Args:
         head: The columns' names.
@@ -84,14 +88,57 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
         The lines, the head first.
     """
     cells = [
-        [str(name) for name in head],
-        *([("" if cell is None else str(cell)) for cell in row] for row in rows),
+        [_cell(name) for name in head],
+        *([_cell("" if cell is None else cell) for cell in row] for row in rows),
     ]
     widths = [max(len(row[at]) for row in cells) for at in range(len(head))]
+    left = sum(widths[:-1]) + 2 * (len(head) - 1)
+    wide = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+    lines = []
+    for row in cells:
+        text = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        if not 0 < wide < len(text) or not row[-1]:
+            lines.append(text)
+        elif wide - left < NARROWEST:
+            below = textwrap.wrap(row[-1], wide - len(BELOW), break_on_hyphens=False)
+            lines += [text[:left].rstrip(), *(BELOW + one for one in below)]
+        else:
+            first, *more = textwrap.wrap(row[-1], wide - left, break_on_hyphens=False)
+            lines += [text[:left] + first, *(" " * left + one for one in more)]
+    return lines
+
+
+def records(head: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
+    """Lay rows out in columns; on a terminal that is too narrow for them, each row as lines of name and value.
+
+    Args:
+        head: The columns' names.
+        rows: The cells.
+
+    Returns:
+        The lines.
+    """
+    taken = [*rows]
+    lines = table(head, taken)
+    if not sys.stdout.isatty() or max(map(len, lines)) <= shutil.get_terminal_size().columns:
+        return lines
+    names = [_cell(name) for name in head]
+    width = max(map(len, names))
     return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in cells
-    ]
+        line
+        for row in taken
+        for line in (
+            *(
+                f"{name:<{width}}  {_cell('' if cell is None else cell)}".rstrip()
+                for name, cell in zip(names, row, strict=True)
+            ),
+            "",
+        )
+    ][:-1]
+
+
+def _cell(value: object) -> str:
+    return plain(str(value)).replace("\n", "\\n")
 
 
 def size(count: int) -> str:

@@ -282,6 +282,9 @@ def status(ctx: click.Context, *, as_json: bool) -> None:
         ]
         if isinstance(log, dict):
             told.append(f"log         {log['size']} events, root {str(log['root'])[:16]}…")
+        space = found["space"]
+        if isinstance(space, dict) and (space["failure"] or space["level"] != "ample"):
+            told.append(f"SPACE       {_space(space)}")
         if isinstance(serving, dict):
             told.append(f"serving     {serving['address'] or 'nothing'}")
         if isinstance(jobs, list):
@@ -309,6 +312,16 @@ def status(ctx: click.Context, *, as_json: bool) -> None:
         return told
 
     emit(found, as_json, lines)
+
+
+def _space(space: dict[str, Json]) -> str:
+    """Say what the audit log lacks."""
+    free, low, reserve = (int(str(space[name])) for name in ("free", "low", "reserve"))
+    if space["failure"]:
+        return f"{space['failure']} {size(free)} free; it is opened again by itself when it can be written."
+    if space["level"] == "stopped":
+        return f"no acts begin: {size(free)} free beside the audit log, less than its reserve of {size(reserve)}; free some space"
+    return f"low: {size(free)} free beside the audit log, less than {size(low)}; acts stop at {size(reserve)}"
 
 
 @click.command()

@@ -17,7 +17,13 @@ import httpx
 
 from holdfast import canonical, errors
 from holdfast.api.messages import AUTH_SCHEME
-from holdfast.errors import DaemonUnreachable, HoldfastError, NotAuthenticated, OperationFailed
+from holdfast.errors import (
+    DaemonUnreachable,
+    HoldfastError,
+    NotAuthenticated,
+    OperationFailed,
+    UsageRefused,
+)
 from holdfast.governance import sessions
 from holdfast.keys import person as keys
 
@@ -153,6 +159,28 @@ class Client:
         """
         return (await self._send("GET", route)).content
 
+    async def stream(self, route: str) -> AsyncIterator[bytes]:
+        """Fetch a file of any size that the daemon offers.
+
+        Args:
+            route: Its path.
+
+        Yields:
+            Its bytes, piece by piece.
+
+        Raises:
+            HoldfastError: As the daemon raised it.
+            DaemonUnreachable: If the connection is lost.
+        """
+        try:
+            async with self._client().stream("GET", route, headers=self._headers()) as answer:
+                if answer.status_code >= 400:  # noqa: PLR2004 - HTTP's first error status
+                    raise _error(await answer.aread())
+                async for chunk in answer.aiter_bytes():
+                    yield chunk
+        except httpx.TransportError as error:
+            raise self._unreachable() from error
+
     async def _send(
         self,
         method: str,
@@ -168,6 +196,10 @@ class Client:
             )
         except httpx.TransportError as error:
             raise self._unreachable() from error
+        except UnicodeEncodeError as error:
+            raise UsageRefused(
+                "request.text", "What was given is not UTF-8 text.", remedy="Write it in UTF-8."
+            ) from error
         if answer.status_code >= 400:  # noqa: PLR2004 - HTTP's first error status
             raise _error(answer.content)
         return answer

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from holdfast.errors import Conflict, UntrustedRecipe, VerificationFailed
-from holdfast.governance import approvals, exceptions, inventories
+from holdfast.governance import approvals, exceptions, inventories, sealings
 from holdfast.keys import person as keys
 
 if TYPE_CHECKING:
@@ -110,6 +110,38 @@ async def let_out(client: Client, pair: KeyPair, request: int) -> dict[str, Json
     return await client.call(
         "POST", f"{route}/grant", await _seconded(client, pair, route, inventories.GRANT, request)
     )
+
+
+async def grant_sealed(client: Client, pair: KeyPair, request: int) -> dict[str, Json]:
+    """Grant a request for sealed payloads as the second person.
+
+    Args:
+        client: The second person's session.
+        pair: Their key pair; it signs the digest of the document that is shown, computed here.
+        request: The request's number.
+
+    Returns:
+        The request, granted; an erasure or a change of retention has acted then.
+
+    Raises:
+        VerificationFailed: If what the daemon wants signed is not the document that it shows.
+    """
+    route = f"/v1/sealed/{request}"
+    shown = await client.call("GET", route)
+    known = {"schema", "kind", "reason", "subject", "answer", "commitments", "tenant", "class", "days"}
+    document = sealings.parse(
+        {"schema": sealings.SCHEMA} | {name: shown[name] for name in known & shown.keys()}
+    )
+    wanted = shown.get("approval")
+    if isinstance(wanted, dict) and wanted.get("digest") != document.digest:
+        raise VerificationFailed(
+            "approval.other",
+            f"Request {request} is shown as one document, and the daemon wants another one signed.",
+            remedy="Sign nothing at this home before its daemon was examined.",
+        )
+    standing = f"Request {request} is {shown.get('standing')}"
+    signed = sign_statement(pair, wanted, standing, sealings.GRANTS[document.kind], request)
+    return await client.call("POST", f"{route}/grant", signed)
 
 
 async def _seconded(

@@ -24,7 +24,7 @@ import socket
 from typing import TYPE_CHECKING, NoReturn, TypedDict
 
 from holdfast import frames
-from holdfast.confine import kernel, landlock, root, seccomp, supervise
+from holdfast.confine import cores, kernel, landlock, root, seccomp, supervise
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,6 +77,8 @@ def main(control: int, channel: int) -> NoReturn:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
         kernel.die_with_parent(setup["parent"])
+        with _wall("empty core dumps"):
+            cores.empty()
         with _wall("user and process namespaces"):
             _enter_user_namespace()
     except _WallError as missing:
@@ -201,7 +203,7 @@ def _limit(limits: dict[str, int | None]) -> None:
         resource.RLIMIT_FSIZE: limits["file_bytes"],
         resource.RLIMIT_NOFILE: limits["open_files"],
         resource.RLIMIT_NPROC: limits["processes"],
-        resource.RLIMIT_CORE: 1,  # byte: no file, and unlike 0 no program of the host's is given the memory either
+        resource.RLIMIT_CORE: cores.LIMIT,
     }
     for kind, most in wanted.items():
         hard = resource.getrlimit(kind)[1]

@@ -6,6 +6,7 @@ import signal
 
 from holdfast.errors import HoldfastError, NoSpace, WorkerFailed
 
+ANEW = 75  # exit code of a worker that ended itself to be started anew (EX_TEMPFAIL of sysexits.h)
 _AGAIN = "Start the job again; if it ends so again, read its log."
 
 

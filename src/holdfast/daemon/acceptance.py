@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from holdfast import canonical, hashing
+from holdfast import hashing
 from holdfast.artefact import Kind
 from holdfast.errors import UntrustedBundle
+from holdfast.governance import labels, listing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from holdfast.daemon.services import Services
     from holdfast.media.verify import VerifiedMedium
 
-MAX_RECORDS = 200_000  # bytes of a medium's records, near a thousand files; they must fit one event of the log beside everything else
+MAX_NESTING = 8  # levels of an artefact's own facts, which are small
 _MODELS = (Kind.BASE, Kind.MERGED)
 
 
@@ -33,24 +34,51 @@ def check(services: Services, verified: VerifiedMedium) -> None:
         verified: The verdict on the medium.
 
     Raises:
-        UntrustedBundle: If the medium's records are too large, a zone or a label does not fit, or a parent is missing or
-            another one.
+        UntrustedBundle: If the log can't take the medium's records, a zone or a label does not fit, or a parent is missing
+            or another one.
     """
-    listed: list[Json] = [found.to_json() for found in verified.artefacts]
-    size = len(canonical.encode(listed))
-    if size > MAX_RECORDS:
-        raise UntrustedBundle(
-            "bundle.records",
-            f"The records of what is on the medium take {size} bytes; the log takes {MAX_RECORDS} with one request.",
-            remedy="Ask the publisher for fewer files, or for several media.",
-            size=size,
-        )
+    _check_records(verified)
     for found in verified.artefacts:
         _check_zones(services, found)
         _check_label(services, found)
         check_parents(services, verified, found)
+    if verified.artefacts:  # an admission is recorded under the label of all that it lets in
+        joined = labels.join_all(found.label for found in verified.artefacts)
+        labels.parse(joined.to_json())
     check_names(services, verified.manifest.collection, verified.artefacts)
     _check_delta(services, verified)
+
+
+def _check_records(verified: VerifiedMedium) -> None:
+    """Refuse before anything is copied what can't be put on the record: every artefact has an event, which is bounded."""
+    total = 0
+    for found in verified.artefacts:
+        size = listing.head_size(found, verified.manifest.origins)
+        total += size
+        if size > listing.MAX_HEAD or not _is_shallow(found.meta, MAX_NESTING):
+            raise UntrustedBundle(
+                "bundle.record",
+                f"What the medium says of {found.kind} {found.name}, beside its files, takes {size} bytes; {listing.MAX_HEAD}"
+                f" are allowed, and facts nested in {MAX_NESTING} levels.",
+                remedy="Ask the publisher for fewer parents, compartments or facts of it.",
+                artefact=found.digest,
+                size=size,
+            )
+    if total > listing.MAX_HEADS:
+        raise UntrustedBundle(
+            "bundle.records",
+            f"What the medium says of its artefacts, beside their files, takes {total} bytes;"
+            f" {listing.MAX_HEADS} are allowed.",
+            remedy="Ask the publisher for several media.",
+            size=total,
+        )
+
+
+def _is_shallow(value: Json, depth: int) -> bool:
+    if not isinstance(value, dict | list):
+        return True
+    inner = value.values() if isinstance(value, dict) else value
+    return depth > 0 and all(_is_shallow(one, depth - 1) for one in inner)
 
 
 def check_names(services: Services, collection: str, brought: Iterable[Artefact]) -> None:

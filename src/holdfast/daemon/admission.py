@@ -14,15 +14,17 @@ import asyncio
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from holdfast import artefact, hashing
+from holdfast import hashing
 from holdfast.audit.event import Subject
 from holdfast.daemon import acceptance, exceptions, imports, quarantine, revocations, seconding, workbench
 from holdfast.errors import Conflict, NotFound, NotPermitted, UntrustedInput, VerificationFailed
-from holdfast.governance import labels
+from holdfast.governance import labels, listing
 from holdfast.media import importer
 from holdfast.store.generations import Generations
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from holdfast.api.messages import AdmitRequest, RejectRequest
     from holdfast.artefact import Artefact
     from holdfast.canonical import Json
@@ -91,7 +93,7 @@ async def admit(services: Services, session: Session, request: int, asked: Admit
         asked: Their signed statement, and a reason if they give one.
 
     Returns:
-        The outcome, with the generation now active.
+        The outcome, with the generation now active and what was let in.
     """
     async with services.deciding:
         outcome = await _admit(services, session, request, asked)
@@ -104,11 +106,9 @@ async def _admit(services: Services, session: Session, request: int, asked: Admi
     found = _waiting(services, request)
     approval = seconding.judge(services, session, expected(services, found, ADMIT), asked)
     _check_expiry(services, found)
-    listed = found.facts["artefacts"]
-    artefacts = [artefact.parse(value) for value in listed] if isinstance(listed, list) else []
-    acceptance.check_names(
-        services, str(found.facts["collection"]), artefacts
-    )  # another generation may be active
+    artefacts = found.artefacts
+    # Another generation may be active than when it was imported.
+    acceptance.check_names(services, str(found.facts["collection"]), artefacts)
     with (
         quarantine.working(services, found.manifest or "", request),
         services.leases.hold(ADMIT, services.state.next_generation(artefacts)),
@@ -126,7 +126,8 @@ async def _admit(services: Services, session: Session, request: int, asked: Admi
                 "requester": found.requester,
                 "reason": asked.reason,
                 "generation": generation,
-                "artefacts": [one.to_json() for one in artefacts],
+                "artefacts": len(artefacts),
+                "listing": listing.digest_of(one.digest for one in artefacts),
                 "floor": found.facts["floor"],
                 "root": {
                     "version": found.facts["root_version"],
@@ -134,7 +135,7 @@ async def _admit(services: Services, session: Session, request: int, asked: Admi
                 },
             }
     await workbench.in_thread(None, quarantine.settle_admitted, services, found)
-    return act.outcome
+    return act.outcome | {"artefacts": [listing.summary(one) for one in artefacts]}
 
 
 def _check_expiry(services: Services, found: Import) -> None:
@@ -150,7 +151,7 @@ def _check_expiry(services: Services, found: Import) -> None:
         )
 
 
-def _activate(services: Services, found: Import, artefacts: list[Artefact]) -> int:
+def _activate(services: Services, found: Import, artefacts: Iterable[Artefact]) -> int:
     if imports.state_digest(services.home.trust) != found.facts["trusted_before"]:
         raise Conflict(
             "bundle.overtaken",

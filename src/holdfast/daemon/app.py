@@ -6,7 +6,6 @@ Invariants: every route but ``/v1/status`` and those that open a session needs o
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from typing import TYPE_CHECKING
 
@@ -15,19 +14,22 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from holdfast.daemon.recorder import DAEMON
+from holdfast.daemon.routes.base import session_of
 from holdfast.daemon.routes.bundles import Bundles
+from holdfast.daemon.routes.custody import Custody
 from holdfast.daemon.routes.evidence import Evidence
+from holdfast.daemon.routes.exports import Exports
 from holdfast.daemon.routes.people import People
 from holdfast.daemon.routes.safeguards import Safeguards
+from holdfast.daemon.routes.sealings import Sealings
 from holdfast.daemon.routes.served import Served
+from holdfast.daemon.routes.witnesses import Witnesses
 from holdfast.daemon.routes.work import Work
 from holdfast.errors import (
     HoldfastError,
     NotAuthenticated,
     NotFound,
     NotPermitted,
-    NotRecorded,
     OperationFailed,
 )
 
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
     from holdfast.daemon.services import Services
 
 _LOG = logging.getLogger(__name__)
-_PARTS = (People, Bundles, Safeguards, Work, Served, Evidence)
+_PARTS = (People, Bundles, Safeguards, Work, Served, Evidence, Exports, Custody, Witnesses, Sealings)
 
 
 class _Refusals:
@@ -57,17 +59,8 @@ class _Refusals:
             raise error
         if isinstance(error, NotAuthenticated | NotPermitted):
             client = request.client
-            with contextlib.suppress(NotRecorded):
-                await self._services.recorder.fact(
-                    DAEMON,
-                    "access.denied",
-                    {
-                        "reason": error.key,
-                        "route": request.url.path[:200],
-                        "uid": int(client.host) if client else None,
-                        "person": error.fields.get("person"),  # type: ignore[dict-item]  # a text or None
-                    },
-                )
+            uid = int(client.host) if client else None
+            await self._services.refusals.note(error, request.url.path, uid, session_of(request))
         return JSONResponse({"error": error.to_dict()}, status_code=error.http_status)
 
     async def no_route(self, request: Request, _error: Exception) -> Response:

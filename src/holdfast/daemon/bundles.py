@@ -10,6 +10,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from holdfast.daemon import admission
+from holdfast.governance import listing as listings
 
 if TYPE_CHECKING:
     from holdfast.canonical import Json
@@ -49,12 +50,13 @@ def show(services: Services, request: int) -> dict[str, Json]:
         request: The request.
 
     Returns:
-        Its facts; ``approval`` and ``rejection`` if it waits; ``volumes`` with what each was read from.
+        Its facts, with what it brings (of files the number and size); ``approval`` and ``rejection`` if it waits; ``parts``
+        with what each volume was read from.
     """
     found = admission.find(services, request)
     waits = found.state == "waiting"
     return _shown(services, found) | {
-        "facts": found.facts,
+        "facts": found.facts | {"artefacts": [listings.summary(one) for one in found.artefacts]},
         "approval": admission.expected(services, found, admission.ADMIT).to_json() if waits else None,
         "rejection": admission.expected(services, found, admission.REJECT).to_json() if waits else None,
         "parts": parts(services, found),

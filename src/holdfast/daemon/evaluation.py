@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 from holdfast import canonical
 from holdfast.artefact import Kind
 from holdfast.audit.event import Subject
-from holdfast.daemon import admissible, intake, models, training, workbench
+from holdfast.daemon import admissible, bounded, intake, models, training, workbench
 from holdfast.daemon.recorder import Cancelled
 from holdfast.errors import WorkerFailed
 from holdfast.evaluation import gate
+from holdfast.evaluation.spec import ALL, PRIMARY
 from holdfast.governance import labels
 
 if TYPE_CHECKING:
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
     from holdfast.daemon.sessions import Session
 
 RESULTS_FILE = "results.json"
+MAX_SCORES = (
+    24_000  # bytes of the scores that an outcome repeats; all of them are in the evaluation's own file
+)
+MAX_REASONS = 48_000  # bytes of a decision's reasons, for the same reason
 
 
 async def decide(services: Services, session: Session, name: str, request: GateRequest) -> Job:
@@ -86,7 +91,7 @@ async def decide(services: Services, session: Session, name: str, request: GateR
                     recipe.gate, _of(results, f"before-{column}"), _of(results, f"after-{column}")
                 )
             evaluation = await _keep(services, job, run, results, verdicts, used, label)
-            scores: dict[str, Json] = {name: _scores(found) for name, found in results.items()}
+            scores = _told(results)
             act.outcome = {"run": run.digest, "scores": scores, "artefacts": [evaluation.to_json()]}
         judged = [verdict for verdict in verdicts.values() if isinstance(verdict, dict)]
         decision: dict[str, Json] = {
@@ -94,12 +99,7 @@ async def decide(services: Services, session: Session, name: str, request: GateR
             "adapter": adapter.digest,
             "evaluation": evaluation.digest,
             "go": all(bool(verdict["go"]) for verdict in judged),
-            "reasons": [
-                f"{column}: {reason}"
-                for column, verdict in verdicts.items()
-                if isinstance(verdict, dict) and isinstance(verdict["reasons"], list)
-                for reason in verdict["reasons"]
-            ],
+            "reasons": _reasons(verdicts),
         }
         await services.recorder.fact(
             actor, "gate.decided", decision, subject=Subject("run", run.digest), cause=act.seq, label=label
@@ -153,7 +153,7 @@ async def evaluate(services: Services, session: Session, request: EvaluateReques
             )
             evaluation = await _keep(services, job, base, results, {}, used, label)
             act.outcome = {
-                "scores": {name: _scores(found) for name, found in results.items()},
+                "scores": _told(results),
                 "evaluation": evaluation.digest,
                 "artefacts": [evaluation.to_json()],
             }
@@ -213,13 +213,38 @@ def _of(results: dict[str, dict[str, Json]], name: str) -> dict[str, dict[str, J
     return {suite: found for suite, found in results[name].items() if isinstance(found, dict)}
 
 
-def _scores(found: dict[str, Json]) -> dict[str, Json]:
+def _reasons(verdicts: dict[str, Json]) -> list[Json]:
+    """List the reasons of all columns; the last one says how many there is no room for."""
+    reasons: list[Json] = [
+        f"{column}: {reason}"
+        for column, verdict in verdicts.items()
+        if isinstance(verdict, dict) and isinstance(verdict["reasons"], list)
+        for reason in verdict["reasons"]
+    ]
+    kept = bounded.fitting(reasons, MAX_REASONS)
+    left = len(reasons) - len(kept)
+    return [*kept, f"{left} more reasons are in the evaluation's {RESULTS_FILE}."] if left else kept
+
+
+def _told(results: dict[str, dict[str, Json]]) -> dict[str, Json]:
+    """Give the scores of every run: of every section, or of whole suites if that is too much, or none."""
+    scores: dict[str, Json] = {name: _scores(found) for name, found in results.items()}
+    if len(canonical.encode(scores)) > MAX_SCORES:
+        scores = {name: _scores(found, only=(ALL, PRIMARY)) for name, found in results.items()}
+    return scores if len(canonical.encode(scores)) <= MAX_SCORES else {}
+
+
+def _scores(found: dict[str, Json], only: tuple[str, ...] = ()) -> dict[str, Json]:
     """Keep the scores of each suite's sections; the single items stay in the artefact."""
     scores: dict[str, Json] = {}
     for suite, result in found.items():
         sections = result["sections"] if isinstance(result, dict) else None
         if isinstance(sections, dict):
-            scores[suite] = {name: one["score"] for name, one in sections.items() if isinstance(one, dict)}
+            scores[suite] = {
+                name: one["score"]
+                for name, one in sections.items()
+                if isinstance(one, dict) and (not only or name in only)
+            }
     return scores
 
 

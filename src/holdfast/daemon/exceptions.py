@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from holdfast import hashing
 from holdfast.audit.event import Subject
 from holdfast.daemon import seconding, workbench
+from holdfast.daemon.seconding import Waiting
 from holdfast.errors import Conflict, NotFound, UntrustedInput, UntrustedRequest
 from holdfast.governance import exceptions as rules
 from holdfast.governance.exceptions import Kind, Standing
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from holdfast.canonical import Json
     from holdfast.daemon.services import Services
     from holdfast.daemon.sessions import Session
-    from holdfast.governance.approvals import Statement
     from holdfast.governance.exceptions import Exemption
 
 
@@ -161,7 +161,9 @@ def show(services: Services, request: int) -> dict[str, Json]:
     found, now = _find(services, request), moment(services)
     is_open = found.standing(now) is Standing.OPEN
     told = found.to_json(now, services.now())
-    return told | {"approval": _expected(services, found).to_json() if is_open else None}
+    return told | {
+        "approval": _waiting(found).statement(services, rules.GRANT).to_json() if is_open else None
+    }
 
 
 def _find(services: Services, request: int) -> Exemption:
@@ -187,8 +189,8 @@ def _open(services: Services, request: int) -> Exemption:
     return found
 
 
-def _expected(services: Services, found: Exemption) -> Statement:
-    return seconding.expected(services, rules.GRANT, found.request, found.asked.digest, found.requester)
+def _waiting(found: Exemption) -> Waiting:
+    return Waiting(found.request, found.requester, Subject("exception", found.asked.digest))
 
 
 async def grant(
@@ -205,18 +207,14 @@ async def grant(
     Returns:
         The exception, in force; a floor's has acted then.
     """
-    actor = session.actor(rules.GRANT)
-    async with services.deciding:
-        found = _open(services, request)
-        approval = seconding.judge(services, session, _expected(services, found), asked)
-        params: dict[str, Json] = {"request": request, "requester": found.requester, "approval": approval}
-        async with services.recorder.act(
-            actor, rules.GRANT, params, subject=Subject("exception", found.asked.digest)
-        ) as act:
-            if found.asked.floor is not None:
-                agreed = floors.set_by_two(found.asked.floor, {found.requester, actor.person})
-                await workbench.in_thread(None, trusthome.set_floor, services.home.trust, agreed)
-            act.outcome = {"request": request, "exception": found.asked.to_json()}
+    async with seconding.granting(
+        services, session, rules.GRANT, lambda: _waiting(_open(services, request)), asked
+    ) as act:
+        found = _find(services, request)
+        if found.asked.floor is not None:
+            agreed = floors.set_by_two(found.asked.floor, {found.requester, session.person.name})
+            await workbench.in_thread(None, trusthome.set_floor, services.home.trust, agreed)
+        act.outcome = {"request": request, "exception": found.asked.to_json()}
     return show(services, request)
 
 
@@ -232,16 +230,9 @@ async def refuse(services: Services, session: Session, request: int, reason: str
     Returns:
         The exception, refused.
     """
-    actor = session.actor("exception.refused")
-    async with services.deciding:
-        found = _open(services, request)
-        await services.recorder.fact(
-            actor,
-            "exception.refused",
-            {"request": request, "reason": reason},
-            subject=Subject("exception", found.asked.digest),
-            cause=request,
-        )
+    await seconding.refuse(
+        services, session, "exception.refused", lambda: _waiting(_open(services, request)), reason
+    )
     return show(services, request)
 
 

@@ -6,6 +6,7 @@ that runs.
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from holdfast.daemon import revocations, workbench
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from holdfast.canonical import Json
     from holdfast.daemon.services import Services
     from holdfast.daemon.sessions import Session
+
+_LOG = logging.getLogger(__name__)
 
 
 async def roll_back(services: Services, session: Session, number: int | None) -> dict[str, Json]:
@@ -90,4 +93,8 @@ def restore_pointer(services: Services) -> None:
     if not services.state.active:
         generations.deactivate()
     elif active is None or active.number != services.state.active:
-        generations.activate(services.state.active)
+        try:
+            generations.activate(services.state.active)
+        except NotFound as error:  # a restored home may lack what its backup lacked: each load says so again
+            _LOG.warning("Generation %s is not whole: %s", services.state.active, error.message)
+            generations.deactivate()

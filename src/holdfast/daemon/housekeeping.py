@@ -14,9 +14,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from holdfast import artefact
 from holdfast.audit.event import Subject
-from holdfast.daemon import workbench
+from holdfast.daemon import bounded, workbench
 from holdfast.daemon.recorder import DAEMON, Cancelled
 from holdfast.errors import NotFound, OperationFailed
 from holdfast.store import scrub as scrubbing
@@ -30,10 +29,17 @@ if TYPE_CHECKING:
     from holdfast.daemon.jobs import Job
     from holdfast.daemon.services import Services
     from holdfast.daemon.sessions import Session
+    from holdfast.governance.records import Import
     from holdfast.governance.state import State
+    from holdfast.store.scrub import Damage
 
 MAX_COLLECTED = 300  # artefacts of one collection; their digests must fit one event of the log
-MAX_FAULTS = 40  # faults of one artefact that are told; each must fit one event beside the others
+MAX_GENERATIONS = 1000  # of one collection, for the same reason
+MAX_FAULTS = 40  # faults of one artefact that are told
+MAX_TOLD = 40_000  # bytes of them, which must fit one event
+MAX_UNNAMED = (
+    10_000  # bytes of what a scrub says of things that no artefact has; it stands beside the damaged ones
+)
 OPEN = frozenset({"running", "collecting", "waiting", "failed", "cancelled", "interrupted"})
 
 
@@ -53,15 +59,14 @@ def needed(state: State, kept: Iterable[int]) -> set[str]:
     roots |= {str(gate["adapter"]) for gate in state.gates.values() if gate.get("go") and "adapter" in gate}
     for found in state.imports.values():
         if found.state in OPEN and found.manifest in state.staged:
-            roots |= _wanted(found.facts)
+            roots |= _wanted(found)
     return {one.digest for root in roots for one in state.lineage(root)} | roots
 
 
-def _wanted(facts: dict[str, Json]) -> set[str]:
+def _wanted(found: Import) -> set[str]:
     """Name what a request in quarantine relies on: what it did not copy because it was here, and a delta's bases."""
-    listed, bases = facts.get("artefacts"), facts.get("delta")
-    records = [artefact.parse(value) for value in (listed if isinstance(listed, list) else [])]
-    digests = {digest for one in records for digest in (one.digest, *one.parents)}
+    bases = found.facts.get("delta")
+    digests = {digest for one in found.artefacts for digest in (one.digest, *one.parents)}
     return digests | {str(base) for base in (bases if isinstance(bases, list) else [])}
 
 
@@ -90,7 +95,7 @@ def _plan(services: Services, keep: int) -> tuple[list[int], list[str]]:
     wanted = needed(state, kept) | used(services)
     here = set(services.store.artefacts())
     free = [digest for digest in state.artefacts if digest in here and digest not in wanted]
-    return sorted(set(numbers) - kept), free[:MAX_COLLECTED]
+    return sorted(set(numbers) - kept)[:MAX_GENERATIONS], free[:MAX_COLLECTED]
 
 
 async def collect(services: Services, session: Session, asked: CollectRequest) -> dict[str, Json]:
@@ -234,15 +239,7 @@ async def _scrub(services: Services, job: Job) -> tuple[list[dict[str, Json]], d
             "name": record.name,
             "version": record.version,
             "medium": state.brought_by(digest),
-            "faults": [
-                {
-                    "file": one.path or None,
-                    "message": one.message,
-                    "recorded": one.recorded,
-                    "found": one.found,
-                }
-                for one in harm[:MAX_FAULTS]
-            ],
+            "faults": bounded.fitting(map(_told_of, harm[:MAX_FAULTS]), MAX_TOLD),
             "count": len(harm),
         }
         rows.append(row)
@@ -259,5 +256,9 @@ async def _scrub(services: Services, job: Job) -> tuple[list[dict[str, Json]], d
     return rows, {
         "checked": len(here),
         "bytes": sum(one.size for one in here),
-        "unnamed": unnamed[:MAX_FAULTS],
+        "unnamed": bounded.fitting(unnamed, MAX_UNNAMED),
     }
+
+
+def _told_of(one: Damage) -> dict[str, Json]:
+    return {"file": one.path or None, "message": one.message, "recorded": one.recorded, "found": one.found}

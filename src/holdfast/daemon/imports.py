@@ -4,7 +4,8 @@ Order of operations: open the folder beneath a media root and note what it lies 
 signatures, policy and listing are verified (``media.verify``); what it holds must be acceptable here (``acceptance``); that is
 put on the record as ``bundle.verified``; then its chunks are copied and hashed in one pass into the manifest's own stage
 (``quarantine``), going on from what earlier volumes or an interrupted import left there; when nothing is missing, a confined
-worker inspects every file; what was found is the outcome. Invariants: any failure leaves the active generation as it was;
+worker inspects every file; each artefact is put on the record (``governance.listing``); what was found is the outcome, which
+names that list. Invariants: any failure leaves the active generation as it was;
 one import works on a manifest at a time; what is safe in a stage is kept when the medium failed, and removed when what is
 in it was refused.
 """
@@ -19,7 +20,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from holdfast import canonical, hashing
-from holdfast.daemon import acceptance, beneath, exceptions, mediafacts, quarantine, revocations, workbench
+from holdfast.audit.event import Subject
+from holdfast.daemon import (
+    acceptance,
+    beneath,
+    bounded,
+    exceptions,
+    mediafacts,
+    quarantine,
+    revocations,
+    workbench,
+)
 from holdfast.daemon.recorder import DAEMON, Cancelled
 from holdfast.errors import (
     Conflict,
@@ -28,11 +39,12 @@ from holdfast.errors import (
     UntrustedBundle,
     VerificationFailed,
 )
+from holdfast.governance import listing
 from holdfast.governance.exceptions import write_time
 from holdfast.media import importer, trusthome
 from holdfast.media.verify import DAMAGE, verify_medium
 from holdfast.report import wording
-from holdfast.trust import fingerprint
+from holdfast.trust import fingerprint, revocation
 from holdfast.trust.workflow import Workflow
 
 if TYPE_CHECKING:
@@ -50,11 +62,11 @@ if TYPE_CHECKING:
     from holdfast.media.verify import Progress, VerifiedMedium
     from holdfast.trust.workflow import TrustState
 
-MAX_FINDINGS = (
-    60  # kept of one import; a person who reads sixty knows enough, and all must fit one event of the log
-)
+MAX_FINDINGS = 60  # kept of one import; a person who reads sixty knows enough
+MAX_FOUND = 32_000  # bytes of them: one event takes them beside an error
 MAX_FINDING = 400  # characters of one finding
 MAX_FILE, MAX_KEY = 240, 80  # characters of the file and the key beside it
+BASES = 100  # of a delta that one event names; further ones follow in events of their own
 MENDABLE = DAMAGE | {
     "media.delta-source",
     "media.delta-base",
@@ -160,11 +172,12 @@ async def _take_in(services: Services, actor: Actor, act: Act, job: Job, medium:
     )
     with ExitStack() as ending:
         ending.callback(verified.medium.close)
+        revocation.reaches(services.state.custody.revocations, verified.revocations)
         acceptance.check(services, verified)
         _check_open(services, verified)
         ending.enter_context(quarantine.working(services, verified.digest, act.seq))
         needed = {found.digest for found in verified.artefacts}
-        needed |= verified.manifest.delta.bases if verified.manifest.delta else set()
+        needed |= {str(base) for base in _bases(verified)}
         ending.enter_context(services.leases.hold("bundle.import", needed))
         facts = _facts(verified, medium) | {
             "trusted_before": trusted_before,
@@ -172,6 +185,10 @@ async def _take_in(services: Services, actor: Actor, act: Act, job: Job, medium:
             "expired": verified.expires <= exceptions.moment(services),
         }
         await services.recorder.fact(actor, "bundle.verified", facts, cause=act.seq)
+        bases = _bases(verified)
+        for at in range(BASES, len(bases), BASES):
+            further: dict[str, Json] = {"bases": bases[at : at + BASES]}
+            await services.recorder.fact(actor, "bundle.delta", further, cause=act.seq)
         return await _fill(one, verified)
 
 
@@ -212,8 +229,28 @@ async def _fill(one: _Import, verified: VerifiedMedium) -> dict[str, Json]:
     except UntrustedBundle as error:
         await _refuse(one, verified, error)
         raise
+    await _list(one, verified)
     await asyncio.to_thread(quarantine.keep_trust, services, verified)
-    return outcome | {"artefacts": [found.to_json() for found in verified.artefacts], "findings": []}
+    return outcome | {
+        "artefacts": len(verified.artefacts),
+        "files": sum(len(found.files) for found in verified.artefacts),
+        "listing": listing.digest_of(found.digest for found in verified.artefacts),
+        "findings": [],
+    }
+
+
+async def _list(one: _Import, verified: VerifiedMedium) -> None:
+    """Put every artefact on the record; what is listed counts once the import's outcome names the whole list."""
+    for found in verified.artefacts:
+        for told in listing.divide(found, verified.manifest.origins):
+            await one.services.recorder.fact(
+                one.actor,
+                listing.LISTED,
+                told,
+                subject=Subject(found.kind.value, found.digest),
+                cause=one.act.seq,
+                label=found.label,
+            )
 
 
 async def _refuse(one: _Import, verified: VerifiedMedium, error: UntrustedBundle) -> None:
@@ -273,7 +310,6 @@ def _check_open(services: Services, verified: VerifiedMedium) -> None:
 def _facts(verified: VerifiedMedium, medium: int) -> dict[str, Json]:
     """Say what was verified, before anything of it is copied."""
     manifest, volume = verified.manifest, verified.volume
-    parents = {parent for found in verified.artefacts for parent in found.parents}
     return {
         "name": manifest.name,
         "version": manifest.version,
@@ -288,8 +324,7 @@ def _facts(verified: VerifiedMedium, medium: int) -> dict[str, Json]:
         "expires": verified.expires.isoformat(timespec="seconds"),
         "timestamp": hashing.sha512(verified.state.timestamp or b""),
         "floor": write_time(verified.state.floor) if verified.state.floor else None,
-        "origins": {digest: manifest.origins[digest] for digest in sorted(parents & manifest.origins.keys())},
-        "delta": [*sorted(manifest.delta.bases)] if manifest.delta else None,
+        "delta": _bases(verified)[:BASES] if manifest.delta else None,
         "volume": {
             "number": volume.number if volume else 1,
             "count": volume.count if volume else 1,
@@ -297,6 +332,11 @@ def _facts(verified: VerifiedMedium, medium: int) -> dict[str, Json]:
             "medium": mediafacts.describe(medium),
         },
     }
+
+
+def _bases(verified: VerifiedMedium) -> list[Json]:
+    delta = verified.manifest.delta
+    return [*sorted(delta.bases)] if delta else []
 
 
 def volume_digest(verified: VerifiedMedium) -> str:
@@ -332,8 +372,8 @@ def findings_of(error: HoldfastError) -> list[Json]:
         error: What the inspection refused with.
 
     Returns:
-        Each finding with ``file``, ``key`` and ``sentence``; the error itself if it lists none. At most ``MAX_FINDINGS``, the
-        last of which says how many were left out.
+        Each finding with ``file``, ``key`` and ``sentence``; the error itself if it lists none. At most ``MAX_FINDINGS`` of
+        ``MAX_FOUND`` bytes together, the last of which says how many were left out.
     """
     sentences, keys, files = (error.fields.get(name) for name in ("findings", "keys", "files"))
     if not isinstance(sentences, list) or not sentences:
@@ -346,11 +386,12 @@ def findings_of(error: HoldfastError) -> list[Json]:
         }
         for number, sentence in enumerate(sentences)
     ]
-    if len(found) > MAX_FINDINGS:
-        left = len(found) - MAX_FINDINGS + 1
+    kept = bounded.fitting(found, MAX_FOUND)[:MAX_FINDINGS]
+    if len(kept) < len(found):
+        left = len(found) - len(kept) + 1
         more: Json = {"file": None, "key": error.key, "sentence": f"{left} more findings are left out."}
-        found = [*found[: MAX_FINDINGS - 1], more]
-    return found
+        kept = [*kept[:-1], more]
+    return kept
 
 
 def _at(listed: object, number: int) -> str:

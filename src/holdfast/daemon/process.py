@@ -2,16 +2,20 @@
 
 Order of operations: lock the home; read the founding document and the service keys (made at the founding); open the log and
 replay it into the state fold; record ``site.founded`` if the log is empty and ``trust.pinned`` for a root that was pinned
-meanwhile; reconcile every intent without outcome; set the store and the time floor to what the log says; record and act on what
-was revoked; open the control socket; say that it is ready. On SIGTERM or SIGINT: interrupt jobs (their outcomes are recorded, their followers told), stop taking
-requests, end the workers, record ``daemon.stopped``, sign a last checkpoint, close. Invariants: one daemon per home; no process is forked; nothing that
-is heavy is imported.
+meanwhile; record ``daemon.started`` and how the last life ended; reconcile every intent without outcome; set the store and the
+time floor to what the log says; record and act on what was revoked; open the control socket; say that it is ready. While it
+runs it records heartbeats, and watches the clock and the space for the log. On SIGTERM or SIGINT: interrupt jobs (their
+outcomes are recorded, their followers told), stop taking requests, end the workers, record what was refused and not told yet,
+then ``daemon.stopped``, sign a last checkpoint, close. Invariants: one daemon per home; no process is forked; nothing that is
+heavy is imported.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
+import logging
 import os
 import re
 import secrets
@@ -20,7 +24,6 @@ import signal
 import socket
 import time
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 
 import uvicorn
@@ -30,21 +33,38 @@ from holdfast.audit import reconcile
 from holdfast.audit.log import Log
 from holdfast.audit.sealed import SealedStore
 from holdfast.audit.signer import LogSigner
+from holdfast.audit.space import Thresholds
+from holdfast.confine import cores
 from holdfast.confine.embedded import EmbeddedLauncher
-from holdfast.daemon import exceptions, generations, housekeeping, imports, quarantine, revocations
+from holdfast.custody import folding
+from holdfast.daemon import (
+    bounded,
+    custody,
+    exceptions,
+    generations,
+    housekeeping,
+    imports,
+    quarantine,
+    results,
+    revocations,
+    sealings,
+    witnessing,
+)
 from holdfast.daemon.app import create_app
 from holdfast.daemon.evidence import Index
+from holdfast.daemon.heartbeat import Pulse, read_clocks
 from holdfast.daemon.jobs import Jobs
 from holdfast.daemon.peers import PeerProtocol
 from holdfast.daemon.recorder import DAEMON, Recorder, SyncRelay
+from holdfast.daemon.refusals import Refusals
 from holdfast.daemon.services import Services
 from holdfast.daemon.serving import Serving
 from holdfast.daemon.sessions import Sessions
+from holdfast.daemon.space import Space
 from holdfast.daemon.uploads import Uploads
 from holdfast.daemon.workforce import Workforce
-from holdfast.errors import Locked, NotFound, UntrustedInput, VerificationFailed
+from holdfast.errors import Locked, NoSpace, NotFound, UntrustedInput, VerificationFailed
 from holdfast.governance.people import Person, Role
-from holdfast.governance.state import State
 from holdfast.keys import person as keys
 from holdfast.keys import service
 from holdfast.store import disk
@@ -54,13 +74,16 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
+    from holdfast.audit.clock import Reading
     from holdfast.canonical import Json
     from holdfast.config import Site
     from holdfast.paths import Home
 
 K = TypeVar("K")
+_LOG = logging.getLogger(__name__)
 
 MAX_KEY_FILE = 64 * 1024  # bytes of one key file
+MAX_PEOPLE = 30_000  # bytes of people's records in one event: five of them, with their keys
 LOCK_ATTEMPTS = 5  # who only asks whether a daemon runs holds the lock for an instant
 LOCK_PAUSE = 0.05  # seconds between them
 BACKLOG = 128  # connections that wait on the control socket
@@ -76,6 +99,10 @@ SETTLING: tuple[Callable[[Services], None], ...] = (
     exceptions.settle_floor,
     generations.restore_pointer,
     housekeeping.settle,
+    witnessing.settle,
+    sealings.settle,
+    custody.settle,
+    results.settle,
 )
 
 
@@ -90,6 +117,8 @@ async def run(home: Home, ready: Callable[[], None]) -> None:
         Locked: If another daemon owns the home.
         NotFound: If the home was not founded.
     """
+    for missing in cores.forbid():
+        _LOG.warning("%s", missing)
     async with opened(home) as services:
         sock = _listen(home)
         server = _Server(
@@ -148,11 +177,12 @@ class _NoSignals:
 
 
 @asynccontextmanager
-async def opened(home: Home) -> AsyncIterator[Services]:
+async def opened(home: Home, clocks: Callable[[], Reading] = read_clocks) -> AsyncIterator[Services]:
     """Own a home: everything of the daemon but the control socket.
 
     Args:
         home: The home.
+        clocks: Reads the host's clocks.
 
     Yields:
         The daemon's parts, replayed and reconciled.
@@ -164,19 +194,28 @@ async def opened(home: Home) -> AsyncIterator[Services]:
     lock = _lock(home)
     try:
         site = _site(home)
-        services, relay = _assemble(home, site)
+        services, relay = _assemble(home, site, clocks)
+        pulse = Pulse(clocks, site.audit.heartbeat_seconds)
         try:
             relay.attach(asyncio.get_running_loop(), services.recorder)
-            await _begin(services)
-            watching = asyncio.create_task(revocations.watch(services), name="revocations")
+            await _begin(services, pulse)
+            watching = {
+                asyncio.create_task(revocations.watch(services), name="revocations"),
+                asyncio.create_task(sealings.watch(services), name="retention"),
+                asyncio.create_task(pulse.run(services), name="heartbeat"),
+                asyncio.create_task(services.space.run(services), name="space"),
+            }
             try:
                 yield services
             finally:
-                watching.cancel()
-                await asyncio.wait({watching})
+                for task in watching:
+                    task.cancel()
+                await asyncio.wait(watching)
                 await services.jobs.stop()
                 await services.serving.shut_down()
                 await services.index.shut_down()
+            await services.refusals.close()
+            await services.space.reconcile(services)
             await services.recorder.fact(DAEMON, "daemon.stopped", {})
         finally:
             relay.detach()
@@ -226,7 +265,7 @@ def _not_founded(home: Home) -> NotFound:
     )
 
 
-def _assemble(home: Home, site: Site) -> tuple[Services, SyncRelay]:
+def _assemble(home: Home, site: Site, clocks: Callable[[], Reading]) -> tuple[Services, SyncRelay]:
     founded = home.founded.exists()
     if not founded:
         _people(home, site)  # refuses a wrong document while it can still be corrected
@@ -241,7 +280,14 @@ def _assemble(home: Home, site: Site) -> tuple[Services, SyncRelay]:
         service.decode,
     )
     relay = SyncRelay()
-    log = Log.open(home.log, origin=_origin(home, site), signer=signer, clock=_clock, on_synced=relay.synced)
+    log = Log.open(
+        home.log,
+        origin=_origin(home, site),
+        signer=signer,
+        clock=lambda: (clocks().moment, "host"),
+        on_synced=relay.synced,
+        space=Thresholds(low=site.audit.low_space_bytes, reserve=site.audit.reserve_bytes),
+    )
     if founded and log.size == 0:
         log.close()
         raise VerificationFailed(
@@ -249,9 +295,11 @@ def _assemble(home: Home, site: Site) -> tuple[Services, SyncRelay]:
             f"The audit log of {home.root} is empty, though the home was founded.",
             remedy="Restore the folder log/ from a backup. If the home was never used, remove it and found it again.",
         )
-    state = State()
-    for event in log.events():
-        state.apply(event)
+    try:
+        state = folding.fold(log, home.log)
+    except VerificationFailed:
+        log.close()
+        raise
     if state.document is not None and state.document != hashing.sha512(home.site.read_bytes()):
         log.close()
         raise VerificationFailed(
@@ -259,12 +307,15 @@ def _assemble(home: Home, site: Site) -> tuple[Services, SyncRelay]:
             f"{home.site} is not the document that this home was founded with.",
             remedy="Put the founding document back; its digest is in the event site.founded.",
         )
+    recorder = Recorder(log, state)
     services = Services(
         home=home,
         site=site,
         log=log,
         state=state,
-        recorder=Recorder(log, state),
+        recorder=recorder,
+        refusals=Refusals(recorder, time.monotonic),
+        space=Space(site.audit, SETTLING),
         store=Store(home.store),
         launcher=launcher,
         jobs=Jobs(home.jobs),
@@ -272,9 +323,9 @@ def _assemble(home: Home, site: Site) -> tuple[Services, SyncRelay]:
         uploads=Uploads(home.uploads),
         index=Index(),
         serving=Serving(),
-        sealed=SealedStore(home.keys / "subjects", home.sealed),
+        sealed=SealedStore(home.keys / "subjects", home.sealed, lambda: clocks().moment),
         appliance=appliance,
-        now=_now,
+        now=lambda: clocks().moment,
     )
     return services, relay
 
@@ -298,29 +349,24 @@ def _origin(home: Home, site: Site) -> str:
     return stored.read_text(encoding="ascii")
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
-def _clock() -> tuple[datetime, str]:
-    return _now(), "host"
-
-
-async def _begin(services: Services) -> None:
+async def _begin(services: Services, pulse: Pulse) -> None:
     """Bring record and disk together before anybody is answered."""
     recorder, state = services.recorder, services.state
     services.store.sweep()
     if state.site is None:
         await recorder.fact(DAEMON, "site.founded", _founding(services))
+    await _enrol(services)
     if not services.home.founded.exists():
         disk.create_file(services.home.founded, b"", mode=0o400)
     await imports.record_root(services)
     walls = await asyncio.to_thread(services.launcher.walls)
     unfinished, torn = services.log.unfinished(), services.log.torn
+    told = await pulse.begin(services)
     await recorder.fact(
         DAEMON,
         "daemon.started",
         {
+            **told,
             "version": __version__,
             "walls": dict(walls),
             "reconciled": [event.seq for event in unfinished],
@@ -331,7 +377,9 @@ async def _begin(services: Services) -> None:
         await recorder.record(draft)
     for settle in SETTLING:
         await asyncio.to_thread(settle, services)
-    await revocations.settle(services)
+    with contextlib.suppress(NoSpace):  # it is done when there is space to record it
+        await revocations.settle(services)
+        await sealings.retain(services)
 
 
 def _people(home: Home, site: Site) -> list[Json]:
@@ -373,17 +421,33 @@ def _people(home: Home, site: Site) -> list[Json]:
     return people
 
 
+async def _enrol(services: Services) -> None:
+    """Name the people for whom the founding had no room, also those whom an earlier start did not come to."""
+    if not services.state.awaited:
+        return
+    listed = _people(services.home, services.site)
+    left = [one for one in listed if isinstance(one, dict) and str(one["name"]) not in services.state.people]
+    while left:
+        group: list[Json] = bounded.fitting(left, MAX_PEOPLE) or [left[0]]
+        await services.recorder.fact(DAEMON, "people.listed", {"people": group}, cause=0)
+        left = left[len(group) :]
+
+
 def _founding(services: Services) -> dict[str, Json]:
+    people = _people(services.home, services.site)
+    first = bounded.fitting(people, MAX_PEOPLE)
     return {
         "site": services.site.name,
         "zones": list(services.site.zones),
         "document": hashing.sha512(services.home.site.read_bytes()),
         "media_roots": list(services.site.media_roots),
         "threads": services.site.threads,
-        "people": _people(services.home, services.site),
+        "people": first,
+        "further": len(people) - len(first),
         "gaps": list(services.site.gaps),
         "appliance": services.appliance.public.fingerprint,
         "origin": services.log.origin,
+        "log_keys": list((services.home.log / "log.pub").read_text(encoding="utf-8").splitlines()),
     }
 
 

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 from holdfast import __version__, canonical
 from holdfast.audit import checkpoint as notes
 from holdfast.audit.verify import MAX_EVENT
-from holdfast.daemon import admission, reports
-from holdfast.errors import Conflict, VerificationFailed
+from holdfast.daemon import admission, custody, reports
+from holdfast.errors import Conflict, OperationFailed, VerificationFailed
+from holdfast.frames import MAX_FRAME
+from holdfast.governance import listing
 from holdfast.report import receipt, sign
 
 if TYPE_CHECKING:
@@ -25,11 +27,16 @@ if TYPE_CHECKING:
     from holdfast.governance.records import Import
 
 DECIDED = frozenset({"admitted", "rejected", "failed"})
+MAX_FACTS = (
+    MAX_FRAME - 64 * 1024
+)  # bytes of a receipt's facts; they go to the worker that renders them in one message
 FOUNDING = "site.founded"
 WHAT = {
     FOUNDING: "The founding of the site, which names its people and their keys",
+    "people.listed": "Further people of the site, and their keys",
     "bundle.import": "The request",
     "bundle.verified": "The medium's signatures were verified",
+    listing.LISTED: "An artefact on the medium",
     "bundle.import.done": "What was copied; with the last volume, that nothing was found",
     "bundle.import.failed": "What was refused",
     "bundle.admit": "The second person's signed admission",
@@ -78,35 +85,56 @@ async def write(services: Services, session: Session, request: int) -> Job:
 
 
 def _events(services: Services, found: Import) -> list[int]:
-    """Number the events of an import: its founding, every volume's, the decision's."""
+    """Number the events of an import: its founding, every volume's, one of each artefact, the decision's."""
     numbers = set(found.events)
     for one in services.state.imports.values():
         if one.facts.get("completed_by") == found.request:
             numbers |= set(one.events)
-    return sorted({0, *numbers})  # the founding is the first event of every log
+    people = {services.state.enrolled.get(name, 0) for name in (found.requester, found.decided_by or "")}
+    return sorted({0, *people, *numbers})  # the founding is the first event of every log
 
 
 def _gather(services: Services, found: Import, size: int, root: str) -> dict[str, Json]:
     log = services.log
+    stored = custody.staying(services)
     proofs: list[dict[str, Json]] = []
     events: list[dict[str, Json]] = []
+    checkpoints: dict[str, int] = {}
     for seq in _events(services, found):
-        data = next(iter(log.read(seq, seq + 1)))
+        data = stored.get(seq)
         value = canonical.decode(data, limit=MAX_EVENT, what=f"Event {seq}", error=VerificationFailed)
         if isinstance(value, dict):
             events.append(value)
+            path, note = _divided(log.prove(seq, data).decode())
             proofs.append(
                 {
                     "what": WHAT.get(str(value.get("action")), str(value.get("action"))),
                     "seq": seq,
                     "event": data.decode(),
-                    "proof": log.prove(seq).decode(),
+                    "proof": path,
+                    "checkpoint": checkpoints.setdefault(note, len(checkpoints)),
                 }
             )
-    return receipt.gather(
+    facts = receipt.gather(
         proofs,
+        [*checkpoints],
         events,
         now=services.now().isoformat(timespec="seconds"),
         version=__version__,
         log={"origin": log.origin, "size": size, "root": root},
     )
+    length = len(canonical.encode(facts))
+    if length > MAX_FACTS:
+        raise OperationFailed(
+            "receipt.too-large",
+            f"The receipt would have {length} bytes, for {len(proofs)} events; {MAX_FACTS} are allowed.",
+            remedy="Have the events proven one by one with `holdfast audit prove`.",
+            request=found.request,
+        )
+    return facts
+
+
+def _divided(proof: str) -> tuple[str, str]:
+    """Cut a proof where its checkpoint begins, and leave the event out, which stands beside it; both are proven as before."""
+    head, blank, note = proof.partition("\n\n")
+    return "\n".join(line for line in head.split("\n") if not line.startswith("extra ")) + blank, note

@@ -8,12 +8,13 @@ download is the folder that ``report.verify`` checks on another machine.
 from __future__ import annotations
 
 import asyncio
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from holdfast import hashing
 from holdfast.audit import checkpoint as notes
 from holdfast.audit import event as events
-from holdfast.daemon import intake, workbench
+from holdfast.daemon import custody, intake, workbench
 from holdfast.errors import NotFound
 from holdfast.report import facts, folder, sign
 from holdfast.store import disk
@@ -90,12 +91,13 @@ async def publish(
 def _gather(services: Services, size: int, root: str) -> dict[str, Json]:
     log = services.log
     walls = services.launcher.walls() | {"service_keys": "file-0600"}
+    stored = chain(custody.staying(services).read(), log.read(log.first, size))
     return facts.gather(
-        (events.parse(stored) for stored in log.read(0, size)),
+        (events.parse(one) for one in stored),
         site=services.state.site or "",
         walls=dict(walls),
         now=services.now().isoformat(timespec="seconds"),
-        log={"origin": log.origin, "size": size, "root": root},
+        log={"origin": log.origin, "size": size, "root": root, "first": log.first},
     )
 
 

@@ -16,6 +16,7 @@ from holdfast.artefact import Kind
 from holdfast.audit.event import Subject
 from holdfast.daemon import admissible, seconding, workbench
 from holdfast.daemon.recorder import Cancelled
+from holdfast.daemon.seconding import Waiting
 from holdfast.errors import Conflict, NotFound, UntrustedRequest, VerificationFailed
 from holdfast.governance import inventories, labels
 from holdfast.media import request as documents
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from holdfast.daemon.services import Services
     from holdfast.daemon.sessions import Session
     from holdfast.formats.chunking import Chunk
-    from holdfast.governance.approvals import Statement
     from holdfast.governance.inventories import Inventory
     from holdfast.governance.labels import Label
 
@@ -163,7 +163,8 @@ def show(services: Services, request: int) -> dict[str, Json]:
         Its facts, ``held`` (kind, name, version and digest of what it lists), and ``approval`` if it is open.
     """
     found = _find(services, request)
-    approval = _expected(services, found).to_json() if found.state == "open" else None
+    wanted = _waiting(found).statement(services, inventories.GRANT)
+    approval = wanted.to_json() if found.state == "open" else None
     held: list[Json] = [
         {"kind": one.kind.value, "name": one.name, "version": one.version, "digest": one.digest}
         for one in _statement(services, found).artefacts
@@ -193,10 +194,8 @@ def _open(services: Services, request: int) -> Inventory:
     return found
 
 
-def _expected(services: Services, found: Inventory) -> Statement:
-    return seconding.expected(
-        services, inventories.GRANT, found.request, str(found.facts["statement"]), found.requester
-    )
+def _waiting(found: Inventory) -> Waiting:
+    return Waiting(found.request, found.requester, _subject(found), labels.parse(found.facts["label"]))
 
 
 def _kept(services: Services, found: Inventory, name: str, digest: str) -> bytes:
@@ -238,24 +237,21 @@ async def grant(
     Returns:
         The inventory; ``document`` is the digest of what may be fetched.
     """
-    actor = session.actor(inventories.GRANT)
-    async with services.deciding:
-        found = _open(services, request)
-        approval = seconding.judge(services, session, _expected(services, found), asked)
-        stated = await workbench.in_thread(None, _statement, services, found)
-        params: dict[str, Json] = {"request": request, "requester": found.requester, "approval": approval}
-        async with services.recorder.act(
-            actor, inventories.GRANT, params, subject=_subject(found), label=stated.label
-        ) as act:
-            data = await workbench.in_thread(None, documents.encode, stated, services.appliance)
-            place = services.jobs.folder(request) / DOCUMENT
-            await workbench.in_thread(None, disk.write_file, place, data)
-            act.outcome = {
-                "request": request,
-                "document": hashing.sha512(data),
-                "statement": found.facts["statement"],
-                "bytes": len(data),
-            }
+    session.actor(inventories.GRANT)  # refuses who may not, before anything is read
+    found = _open(services, request)
+    stated = await workbench.in_thread(None, _statement, services, found)
+    async with seconding.granting(
+        services, session, inventories.GRANT, lambda: _waiting(_open(services, request)), asked
+    ) as act:
+        data = await workbench.in_thread(None, documents.encode, stated, services.appliance)
+        place = services.jobs.folder(request) / DOCUMENT
+        await workbench.in_thread(None, disk.write_file, place, data)
+        act.outcome = {
+            "request": request,
+            "document": hashing.sha512(data),
+            "statement": found.facts["statement"],
+            "bytes": len(data),
+        }
     return _find(services, request).to_json()
 
 
@@ -275,17 +271,9 @@ async def refuse(services: Services, session: Session, request: int, reason: str
     Returns:
         The inventory, refused.
     """
-    actor = session.actor("request.refused")
-    async with services.deciding:
-        found = _open(services, request)
-        await services.recorder.fact(
-            actor,
-            "request.refused",
-            {"request": request, "reason": reason},
-            subject=_subject(found),
-            cause=request,
-            label=labels.parse(found.facts["label"]),
-        )
+    await seconding.refuse(
+        services, session, "request.refused", lambda: _waiting(_open(services, request)), reason
+    )
     return _find(services, request).to_json()
 
 

@@ -15,9 +15,9 @@ import logging
 from typing import TYPE_CHECKING
 
 from holdfast.audit.event import Subject
-from holdfast.daemon import admissible
+from holdfast.daemon import admissible, bounded
 from holdfast.daemon.recorder import DAEMON
-from holdfast.errors import HoldfastError, NotFound, NotRecorded
+from holdfast.errors import HoldfastError, NoSpace, NotFound, NotRecorded
 from holdfast.governance import revocations as rules
 from holdfast.governance.exceptions import write_time
 from holdfast.media import trusthome
@@ -33,6 +33,9 @@ _LOG = logging.getLogger(__name__)
 WATCH_SECONDS = 5.0  # between two looks at the clock: how long what an exception allowed may outlive it
 BATCH = 16  # entries of one event; their texts are bounded, and so is an event
 SHOWN = 16  # new entries that an import tells of; the whole list lies on the medium
+SHOWN_BYTES = (
+    8_000  # of them, and of the names of what they concern: one event tells of them beside the medium
+)
 
 
 def told(services: Services, found: RevocationList | None) -> dict[str, Json] | None:
@@ -43,7 +46,7 @@ def told(services: Services, found: RevocationList | None) -> dict[str, Json] | 
         found: The list, or None if the medium has none.
 
     Returns:
-        ``counter``, ``entries`` (their number), ``new`` (those that this site does not know of, at most ``SHOWN``),
+        ``counter``, ``entries`` (their number), ``new`` (those that this site does not know of, at most ``SHOWN`` of ``SHOWN_BYTES``),
         ``concerned`` (names of what is here and would be revoked); None if there is no list.
     """
     if found is None:
@@ -59,8 +62,8 @@ def told(services: Services, found: RevocationList | None) -> dict[str, Json] | 
     return {
         "counter": found.counter,
         "entries": len(found.entries),
-        "new": [one.to_json() for one in list(new.values())[:SHOWN]],
-        "concerned": concerned[:SHOWN],
+        "new": bounded.fitting((one.to_json() for one in list(new.values())[:SHOWN]), SHOWN_BYTES),
+        "concerned": bounded.fitting(concerned[:SHOWN], SHOWN_BYTES),
     }
 
 
@@ -114,7 +117,7 @@ async def watch(services: Services, every: float = WATCH_SECONDS) -> None:
         await asyncio.sleep(every)
         try:
             await enforce(services)
-        except NotRecorded:
+        except (NotRecorded, NoSpace):
             continue  # the log has stopped: nothing is answered any more either
         except Exception:  # noqa: BLE001 - a watcher that died would let go on what it is to stop
             _LOG.exception("What was revoked could not be stopped; it is tried again.")
@@ -128,6 +131,8 @@ async def _record_listed(services: Services) -> None:
     if data is None:
         return
     listed = revocation.parse(data)
+    if listed.counter < services.state.custody.revocations:
+        return  # the trust folder is that of a backup, and the log was saved with what a later list says
     bundle = _bundle(services)
     known = {digest: one.to_json() for digest, one in services.state.revocations.items()}
     new = [

@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from holdfast.daemon.evidence import Index
     from holdfast.daemon.jobs import Jobs
     from holdfast.daemon.recorder import Recorder
+    from holdfast.daemon.refusals import Refusals
     from holdfast.daemon.serving import Serving
     from holdfast.daemon.sessions import Sessions
+    from holdfast.daemon.space import Space
     from holdfast.daemon.uploads import Uploads
     from holdfast.daemon.workforce import Workforce
     from holdfast.governance.state import State
@@ -38,6 +40,8 @@ class Services:
         log: The audit log.
         state: The fold of it.
         recorder: The way to the log.
+        refusals: What the control socket refused.
+        space: What is done when space for the log runs out.
         store: Artefacts' files.
         launcher: Starts confined workers, and remembers them.
         jobs: Long acts.
@@ -59,6 +63,8 @@ class Services:
     log: Log
     state: State
     recorder: Recorder
+    refusals: Refusals
+    space: Space
     store: Store
     launcher: Workforce
     jobs: Jobs

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 from holdfast import errors, hashing
 from holdfast.audit import reconcile
+from holdfast.audit.channel import ProducerServer
 from holdfast.audit.event import Subject
-from holdfast.audit.producer import ProducerServer
 from holdfast.confine.exits import describe_exit
 from holdfast.confine.spec import WorkerSpec
 from holdfast.daemon import admissible, models, served, training, workbench
@@ -60,6 +60,7 @@ class Serving:
         self._listening: asyncio.Task[None] | None = None
         self._producer: ProducerServer | None = None
         self._changing = asyncio.Lock()
+        self._paused = False
 
     @property
     def running(self) -> bool:
@@ -70,6 +71,30 @@ class Serving:
     def refusing(self) -> bool:
         """Whether all that is served was withdrawn, so that the worker only says why."""
         return self.running and self.withdrawn.keys() >= self.uses.keys()
+
+    @property
+    def live(self) -> set[int]:
+        """Answers under way in the worker: intents whose outcome it can still hand in."""
+        return self._producer.live if self._producer is not None else set()
+
+    def take_lost(self) -> set[int]:
+        """Give the answers whose outcome the worker handed in and the log could not take.
+
+        Returns:
+            Their intents; each is given once.
+        """
+        return self._producer.take_lost() if self._producer is not None else set()
+
+    async def pause(self, *, paused: bool) -> None:
+        """Have the worker take no new question, because its answer could not be recorded, or take them again.
+
+        Args:
+            paused: Whether it takes none.
+        """
+        if self.running and paused != self._paused:
+            reply = await self.ask({"op": "pause", "paused": paused})
+            if reply.get("paused") is paused:
+                self._paused = paused
 
     async def start(self, services: Services, session: Session, request: ServeRequest) -> Job:
         """Serve a base and adapters.
@@ -200,7 +225,7 @@ class Serving:
         self.worker, self._producer, self.started_by, self.ended = worker, producer, act.seq, None
         self.address = f"http://{host}:{port}"
         self.models = served.listed(settings)
-        self.withdrawn = {}
+        self.withdrawn, self._paused = {}, False
         self._listening = asyncio.create_task(self._listen(services, worker), name="serve worker")
         # Only now, so that a key that was revoked while the model was loading never counts.
         if not await self._send_keys(services):
@@ -248,7 +273,8 @@ class Serving:
         begun = [event for event in services.log.unfinished() if event.action == ANSWER]
         with contextlib.suppress(NotRecorded):
             for draft in reconcile.interrupted(begun, DAEMON):
-                await services.recorder.record(draft)
+                with contextlib.suppress(Conflict):  # it was found to have lost its outcome, and ended
+                    await services.recorder.record(draft)
 
     def _clear(self) -> None:
         self.worker = None

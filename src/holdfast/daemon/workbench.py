@@ -17,7 +17,7 @@ from holdfast import errors
 from holdfast.confine.exits import describe_exit
 from holdfast.confine.spec import Limits, WorkerSpec
 from holdfast.daemon.recorder import DAEMON
-from holdfast.errors import NotAuthenticated, NotPermitted, NotRecorded, WorkerFailed
+from holdfast.errors import NoSpace, NotAuthenticated, NotPermitted, NotRecorded, WorkerFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -68,7 +68,7 @@ def denial_sink(services: Services, worker: str, job: int | None) -> Callable[[D
                 },
                 cause=job,
             )
-        except NotRecorded:
+        except (NotRecorded, NoSpace):
             return  # the log has stopped: the act itself will fail on it, and says so
 
     def sink(denial: Denial) -> None:

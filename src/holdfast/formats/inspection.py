@@ -92,8 +92,8 @@ class Inspection:
     def facts(self) -> dict[str, Json]:
         """What the set is: architecture, dimensions, number and types of tensors, lines."""
         found: dict[str, Json] = {}
-        tensors, types = 0, set()
-        for path, report in self.files.items():
+        tensors, lines, types = 0, 0, set()
+        for report in self.files.values():
             count, kinds = report.facts.get("tensors"), report.facts.get("dtypes")
             if report.form is Form.SAFETENSORS:
                 tensors += count if isinstance(count, int) else 0
@@ -102,7 +102,9 @@ class Inspection:
             elif report.form is Form.TOKENIZER:
                 found["tokenizer"] = report.facts
             elif report.form is Form.LINES:
-                found[f"lines {path}"] = report.facts.get("lines")
+                counted = report.facts.get("lines")
+                lines += counted if isinstance(counted, int) else 0
+                found["lines"] = lines
             elif report.form in {Form.MODEL_CONFIG, Form.ADAPTER_CONFIG, Form.GGUF}:
                 found |= report.facts
         return found

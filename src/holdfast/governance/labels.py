@@ -26,6 +26,7 @@ MAX_NAMES = (
     64  # compartments or zones of one label; a longer list is a mistake, and labels are in every event
 )
 MAX_NAME = 64  # characters of one compartment or zone
+MAX_BYTES = 4096  # of all names of one label; an event that lists ten artefacts carries eleven labels
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,9 @@ def parse(value: object) -> Label:
     zones = _names(value["zones"], "zones")
     if not zones:
         raise _bad("zones is empty")
+    size = sum(len(name.encode("utf-8", "replace")) for name in (*compartments, *zones))
+    if size > MAX_BYTES:
+        raise _bad(f"its names take {size} bytes; {MAX_BYTES} are allowed")
     return Label(level, compartments, zones)
 
 

@@ -45,6 +45,16 @@ GRANTS: dict[Role, frozenset[str]] = {
             "report.receipt",
             "serve.key.created",
             "serve.key.revoked",
+            "audit.witness.added",
+            "audit.witness.removed",
+            "audit.archive",
+            "audit.forget",
+            "audit.backup",
+            "sealed.asked",
+            "sealed.granted",
+            "sealed.refused",
+            "sealed.erase",
+            "sealed.retention",
         }
     ),
     Role.OPERATOR: frozenset(
@@ -62,7 +72,24 @@ GRANTS: dict[Role, frozenset[str]] = {
         }
     ),
     Role.AUDITOR: frozenset(
-        {"audit.read", "audit.rebuild", "audit.checkpoint", "report.residency", "report.receipt"}
+        {
+            "audit.read",
+            "audit.verified",
+            "audit.rebuild",
+            "audit.result",
+            "audit.export",
+            "audit.archive",
+            "audit.checkpoint",
+            "audit.cosigned",
+            "audit.query.saved",
+            "audit.query.removed",
+            "sealed.asked",
+            "sealed.granted",
+            "sealed.refused",
+            "sealed.unseal",
+            "report.residency",
+            "report.receipt",
+        }
     ),
 }
 """Acts by role. What every person with a session may see (status, lists, jobs) needs no grant."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from holdfast.artefact import Artefact
     from holdfast.canonical import Json
 
 
@@ -18,10 +19,13 @@ class Import:
         requester: Who asked.
         state: running, collecting (volumes are missing), collected (its volume is part of a later request), waiting (for a
             second person), admitted, rejected, discarded, failed, cancelled or interrupted.
-        facts: What was found: name, version, manifest, holders, root_version, artefacts, bytes, volume, findings ...
+        facts: What was found: name, version, manifest, holders, root_version, bytes, volume, findings, origins (which bundles
+            brought what its artefacts were made from) ...
         decided_by: Who admitted, rejected or discarded it.
         reason: Why it was rejected or discarded.
-        events: Sequence numbers of everything that was recorded of it, in order.
+        events: Sequence numbers of what was recorded of it, in order; of a listed artefact the first event, not the further
+            ones with its files.
+        artefacts: What it brings, once all of it was listed and the outcome says so.
     """
 
     request: int
@@ -31,6 +35,7 @@ class Import:
     decided_by: str | None = None
     reason: str | None = None
     events: tuple[int, ...] = ()
+    artefacts: tuple[Artefact, ...] = ()
 
     @property
     def manifest(self) -> str | None:

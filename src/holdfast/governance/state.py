@@ -8,7 +8,7 @@ else writes to a ``State``. Outcomes are matched to their intents by ``cause``.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from holdfast import artefact
 from holdfast.artefact import Kind
@@ -16,9 +16,14 @@ from holdfast.audit import actions
 from holdfast.audit.actions import Phase
 from holdfast.errors import NotFound, UntrustedInput, UntrustedRequest
 from holdfast.governance import people
+from holdfast.governance.custody import Custody
+from holdfast.governance.incoming import Incoming
 from holdfast.governance.labels import LEVELS, Label
-from holdfast.governance.records import Act, Called, Generation, Import, ServiceKey
-from holdfast.governance.safeguards import Safeguards
+from holdfast.governance.lives import Lives
+from holdfast.governance.queries import SavedQueries
+from holdfast.governance.records import Act, Called, Generation, ServiceKey
+from holdfast.governance.sealings import Sealings
+from holdfast.governance.witnesses import Witnesses
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,7 +36,20 @@ if TYPE_CHECKING:
 MIN_PREFIX = 6  # hexadecimal digits with which an artefact may be named
 
 
-class State(Safeguards):
+_MACHINERY = frozenset({"_folds", "_parts"})  # attributes that hold code, not what was folded
+
+
+class Part(Protocol):
+    """A part of the fold with a room of its own, kept by ``State`` under a public attribute.
+
+    Its attributes are plain data, or dataclasses of this package, which ``snapshot`` can write; but for ``_folds``.
+    """
+
+    def apply(self, event: Event) -> None:
+        """Fold one event in; an event of another room changes nothing."""
+
+
+class State(Incoming):
     """The fold. Read its attributes; change it only through ``apply``."""
 
     def __init__(self) -> None:
@@ -41,10 +59,9 @@ class State(Safeguards):
         self.gaps: tuple[str, ...] = ()
         self.document: str | None = None
         self.people: dict[str, Person] = {}
+        self.enrolled: dict[str, int] = {}  # the event that named each
+        self.awaited: int = 0  # people for whom the founding had no room and who are not named yet
         self.root: dict[str, Json] | None = None
-        self.imports: dict[int, Import] = {}
-        # Manifests that lie in quarantine, and the request that touched each last.
-        self.staged: dict[str, int] = {}
         self.made: set[str] = (
             set()
         )  # artefacts that were made or sent in here, whoever else brought the same bytes
@@ -59,15 +76,23 @@ class State(Safeguards):
         self.keys: dict[str, ServiceKey] = {}
         self.denials: int = 0
         self.size: int = 0
+        self.custody = Custody()
+        self.lives = Lives()
+        self.queries = SavedQueries()
+        self.sealings = Sealings()
+        self.witnesses = Witnesses()
+        # Parts of the fold that keep a room of their own: each sees every event, after the site itself has taken it.
+        self._parts: tuple[Part, ...] = (
+            self.custody,
+            self.lives,
+            self.queries,
+            self.sealings,
+            self.witnesses,
+        )
         self._folds |= {
             "site.founded": self._founded,
+            "people.listed": self._enrolled,
             "trust.pinned": self._pinned,
-            "bundle.import": self._import_begun,
-            "bundle.verified": self._import_verified,
-            "bundle.import.done": self._import_done,
-            "bundle.import.failed": self._import_ended,
-            "bundle.import.cancelled": self._import_ended,
-            "bundle.import.interrupted": self._import_ended,
             "bundle.admit.done": self._admitted,
             "bundle.reject.done": self._rejected,
             "bundle.discard.done": self._discarded,
@@ -81,6 +106,22 @@ class State(Safeguards):
             "serve.key.revoked": self._key_revoked,
             "worker.denied": self._denied,
         }
+
+    def content(self) -> dict[str, object]:
+        """Give what was folded, without the code that folds it.
+
+        Returns:
+            Every attribute by name; of a part of the fold, a dictionary of its own.
+        """
+        return {
+            name: _content(value) if any(value is part for part in self._parts) else value
+            for name, value in _content(self).items()
+        }
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, State) and self.content() == other.content()
+
+    __hash__ = None  # type: ignore[assignment]  # it changes with every event
 
     def apply(self, event: Event) -> None:
         """Fold one event in.
@@ -98,81 +139,55 @@ class State(Safeguards):
             self.acts[event.cause] = replace(self.acts[event.cause], state=outcome, result=event.params)
         elif action.phase is Phase.INTENT and action.producer == "daemon":
             self.acts[event.seq] = Act(event.seq, event.action, event.actor.person, event.time, event.params)
-        if (
-            action.producer == "daemon"
-            and event.action != "bundle.import.done"
-            and outcome in ("done", "added")
-        ):
-            self._take_artefacts(event)
+        if action.producer == "daemon" and outcome in ("done", "added"):
+            self._take_made(event)
         fold = self._folds.get(event.action)
         if fold is not None:
             fold(event)
+        for part in self._parts:
+            part.apply(event)
 
-    def _take_artefacts(self, event: Event) -> None:
+    def _take_made(self, event: Event) -> None:
+        """Take what was made or sent in here: few files, whose records stand in the event itself."""
         listed = event.params.get("artefacts")
-        here = event.action != "bundle.admit.done"
         for value in listed if isinstance(listed, list) else []:
             if isinstance(value, dict):
-                found = replace(artefact.parse(value), made_by=event.seq)
-                known = self.artefacts.get(found.digest, found)
-                # What this site saw being made it knows better than whoever published the same bytes.
-                told = found if here and found.digest not in self.made else known
-                self.artefacts[found.digest] = replace(told, label=tighten(known.label, found.label))
-                if here:
-                    self.made.add(found.digest)
-                self.collected.pop(found.digest, None)
-                self.damaged.pop(found.digest, None)
+                found = artefact.parse(value)
+                self._take(found, event.seq, here=True)
+                self.made.add(found.digest)
+
+    def _take(self, found: Artefact, seq: int, *, here: bool) -> None:
+        found = replace(found, made_by=seq)
+        known = self.artefacts.get(found.digest, found)
+        # What this site saw being made it knows better than whoever published the same bytes.
+        told = found if here and found.digest not in self.made else known
+        self.artefacts[found.digest] = replace(told, label=tighten(known.label, found.label))
+        self.collected.pop(found.digest, None)
+        self.damaged.pop(found.digest, None)
 
     def _founded(self, event: Event) -> None:
         self.site = str(event.params["site"])
         self.zones = tuple(_texts(event.params.get("zones")))
         self.gaps = tuple(_texts(event.params.get("gaps")))
         self.document = str(event.params.get("document"))
+        self._enrol(event)
+        self.awaited = _number(event.params.get("further"))
+
+    def _enrolled(self, event: Event) -> None:
+        if self.awaited:
+            self.awaited -= self._enrol(event)
+
+    def _enrol(self, event: Event) -> int:
+        """Take the people whom an event of the founding names; gives how many of them are new."""
         listed = event.params["people"]
-        for value in listed if isinstance(listed, list) else []:
-            person = people.parse(value)
-            self.people[person.name] = person
+        found = [people.parse(value) for value in (listed if isinstance(listed, list) else [])]
+        new = {one.name: one for one in found if one.name not in self.people}
+        self.people |= new
+        self.enrolled |= dict.fromkeys(new, event.seq)
+        return len(new)
 
     def _pinned(self, event: Event) -> None:
         self.root = event.params
-
-    def _import_begun(self, event: Event) -> None:
-        self.imports[event.seq] = Import(
-            event.seq, event.actor.person, "running", event.params, events=(event.seq,)
-        )
-
-    def _import_verified(self, event: Event) -> None:
-        self._add_to_import(event)
-        found = self.imports.get(_number(event.cause))
-        if found is not None and found.manifest is not None:
-            self.staged[found.manifest] = found.request
-
-    def _import_done(self, event: Event) -> None:
-        missing = event.params.get("missing")
-        self._add_to_import(event, state="collecting" if missing else "waiting")
-        done = self.imports.get(_number(event.cause))
-        if done is not None and not missing:
-            self._close_volumes(done, "collected")
-
-    def _import_ended(self, event: Event) -> None:
-        self._add_to_import(event, state=event.action.rsplit(".", 1)[1])
-        found = self.imports.get(_number(event.cause))
-        if found is not None and event.params.get("kept") is False:
-            self.staged.pop(found.manifest or "", None)
-            self._close_volumes(found, "failed")
-
-    def _close_volumes(self, last: Import, state: str) -> None:
-        """Say of every earlier volume of a medium what became of it with the last one."""
-        for found in [*self.imports.values()]:
-            if found.state == "collecting" and found.manifest == last.manifest:
-                facts: dict[str, Json] = {**found.facts, "completed_by": last.request}
-                self._change_import(found.request, state=state, facts=facts)
-
-    def _add_to_import(self, event: Event, **changes: object) -> None:
-        found = self.imports.get(_number(event.cause))
-        if found is not None:
-            facts = {**found.facts, **event.params}
-            self._change_import(found.request, facts=facts, events=(*found.events, event.seq), **changes)
 
     def _decide(self, event: Event, state: str) -> int:
         """Close a request, and with it what lies in quarantine for it."""
@@ -181,7 +196,7 @@ class State(Safeguards):
         if found is not None:
             reason = event.params.get("reason")
             self.staged.pop(found.manifest or "", None)
-            self._change_import(
+            self.change_import(
                 request,
                 state=state,
                 decided_by=event.actor.person,
@@ -192,9 +207,10 @@ class State(Safeguards):
 
     def _admitted(self, event: Event) -> None:
         request = self._decide(event, "admitted")
-        listed = event.params.get("artefacts")
-        found = [artefact.parse(value) for value in (listed if isinstance(listed, list) else [])]
-        names = self._next_names(found, self._collection(request))
+        brought = self.imports[request].artefacts if request in self.imports else ()
+        for found in brought:
+            self._take(found, event.seq, here=False)
+        names = self._next_names(brought, self._collection(request))
         self.active = _number(event.params.get("generation"))
         self.generations.append(Generation(self.active, names, request, event.seq))
         root = event.params.get("root")
@@ -251,7 +267,7 @@ class State(Safeguards):
     def _discarded(self, event: Event) -> None:
         request = self._decide(event, "discarded")
         if request in self.imports:
-            self._close_volumes(self.imports[request], "discarded")
+            self.close_volumes(self.imports[request], "discarded")
 
     def _collected(self, event: Event) -> None:
         """Count as gone what is about to be removed: a removal that was cut short is brought to its end at the next start."""
@@ -271,10 +287,6 @@ class State(Safeguards):
 
     def _rolled_back(self, event: Event) -> None:
         self.active = _number(event.params.get("generation"))
-
-    def _change_import(self, request: int | None, **changes: object) -> None:
-        if request in self.imports:
-            self.imports[request] = replace(self.imports[request], **changes)  # type: ignore[arg-type]  # names are literal above
 
     def _trained(self, event: Event) -> None:
         self.runs[str(event.params["run"])] = event.seq if event.cause is None else event.cause
@@ -401,24 +413,6 @@ class State(Safeguards):
             medium=bundle,
         )
 
-    def brought_by(self, digest: str) -> str | None:
-        """Tell which medium brought an artefact to this site, or would have.
-
-        Args:
-            digest: The artefact.
-
-        Returns:
-            Name and version of the bundle that was imported last with it, or that such a bundle names as its origin.
-        """
-        told = None
-        for found in sorted(self.imports.values(), key=lambda one: -one.request):
-            listed, origins = found.facts.get("artefacts"), found.facts.get("origins")
-            if any(isinstance(one, dict) and one["digest"] == digest for one in _items(listed)):
-                return f"{found.facts.get('name')} {found.facts.get('version')}"
-            if told is None and isinstance(origins, dict) and digest in origins:
-                told = str(origins[digest])
-        return told
-
     def lineage(self, digest: str) -> list[Artefact]:
         """List everything an artefact was made from.
 
@@ -454,12 +448,12 @@ def tighten(known: Label, told: Label) -> Label:
         return Label(LEVELS[-1], known.compartments | told.compartments, known.zones)
 
 
+def _content(folded: object) -> dict[str, object]:
+    return {name: value for name, value in vars(folded).items() if name not in _MACHINERY}
+
+
 def _texts(value: Json) -> list[str]:
     return [str(item) for item in value] if isinstance(value, list) else []
-
-
-def _items(value: Json) -> list[Json]:
-    return value if isinstance(value, list) else []
 
 
 def _number(value: Json) -> int:

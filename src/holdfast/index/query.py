@@ -9,27 +9,30 @@ from __future__ import annotations
 import json
 import math
 import threading
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from typing import TYPE_CHECKING
 
 import duckdb
 
-from holdfast.audit.actions import REGISTRY
+from holdfast.audit import actions
 from holdfast.canonical import MAX_SAFE_INTEGER
-from holdfast.errors import UntrustedRequest, UsageRefused
+from holdfast.errors import UntrustedRequest, UsageRefused, WorkerFailed
+from holdfast.governance import queries
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from holdfast.canonical import Json
 
-MAX_SQL = 65_536  # bytes of one statement
 MAX_ROWS = 10_000  # rows of one answer
 MAX_ANSWER = 2 * 2**20  # characters of one answer; a frame carries them even if each is written as \u0000
-MAX_CELL = 270_000  # characters of one cell; an event's params fit
+MAX_CELL = 66_000  # characters of one cell; an event's params fit
 MAX_SECONDS = 10.0  # of one statement
 MAX_NODES = 20_000  # nodes of a statement's syntax tree
 _FETCH = 256  # rows taken from DuckDB at once
+_DAMAGE = (duckdb.IOException, duckdb.FatalException, duckdb.SerializationException)
 # Functions that make rows of what they are given. All others read files, settings or raw memory.
 _TABLE_FUNCTIONS = frozenset({"range", "generate_series", "unnest", "repeat", "json_each", "json_tree"})
 _FILTERS = {
@@ -45,25 +48,66 @@ _FILTERS = {
 }
 
 
+class IndexDamaged(WorkerFailed):
+    """The database could not be read; the next question finds it compared with the log, or built anew."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a statement gives, while it runs.
+
+    Args:
+        columns: Name and type of each column.
+        origin: The log's name.
+        first: First event that was in the index.
+        size: One past the last event that was in the index.
+        root: Merkle root over all events below ``size``, hexadecimal.
+        take: Gives the next rows, at most so many; nothing at the end.
+    """
+
+    columns: tuple[tuple[str, str], ...]
+    origin: str
+    first: int
+    size: int
+    root: str
+    take: Callable[[int], list[tuple[object, ...]]]
+
+    def head(self) -> dict[str, Json]:
+        """Say of which part of which log this is an answer.
+
+        Returns:
+            ``origin``, ``first``, ``size`` and ``root``.
+        """
+        return {"origin": self.origin, "first": self.first, "size": self.size, "root": self.root}
+
+
 def sql(
-    connection: duckdb.DuckDBPyConnection, statement: str, *, limit: int, seconds: float = MAX_SECONDS
+    connection: duckdb.DuckDBPyConnection,
+    statement: str,
+    given: Mapping[str, str],
+    *,
+    limit: int,
+    seconds: float = MAX_SECONDS,
 ) -> dict[str, Json]:
     """Answer a person's SELECT.
 
     Args:
         connection: A cursor for this thread alone.
-        statement: One SELECT.
+        statement: One SELECT, with parameters as in ``governance.queries``.
+        given: Values of its parameters.
         limit: Most rows wanted; at most ``MAX_ROWS`` are given.
         seconds: When to stop it.
 
     Returns:
-        ``columns`` (name and type), ``rows`` (lists), ``truncated``.
+        ``columns`` (name and type), ``rows`` (lists), ``truncated``, and the part of the log that it answers for.
 
     Raises:
         UntrustedRequest: If it is not one SELECT, reaches outside, fails, or needs too much.
     """
-    _check(connection, statement)
-    return _run(connection, statement, {}, limit, seconds)
+    with answering(connection, statement, check(connection, statement, given), seconds) as answer:
+        rows, truncated = _fetch(answer.take, max(1, min(limit, MAX_ROWS)))
+    columns: list[Json] = [{"name": name, "type": kind} for name, kind in answer.columns]
+    return {"columns": columns, "rows": rows, "truncated": truncated, **answer.head()}
 
 
 def page(
@@ -85,38 +129,90 @@ def page(
     Raises:
         UsageRefused: If a filter is unknown.
     """
-    unknown = sorted(set(wanted) - set(_FILTERS))
-    if unknown:
-        raise UsageRefused(
-            "index.filter", f"There is no filter {unknown[0]!r}.", remedy=f"Use one of {', '.join(_FILTERS)}."
-        )
     given: dict[str, Json] = {**wanted, "before": MAX_SAFE_INTEGER if before is None else before}
-    conditions = " AND ".join(["seq < $before", *(_FILTERS[name] for name in wanted)])
-    statement = f"SELECT * FROM events WHERE {conditions} ORDER BY seq DESC"  # noqa: S608 - fixed texts only
-    answer = _run(connection, statement, given, limit, MAX_SECONDS)
-    columns, rows = answer["columns"], answer["rows"]
-    names = (
-        [str(column["name"]) for column in columns if isinstance(column, dict)]
-        if isinstance(columns, list)
-        else []
-    )
-    events: list[Json] = [
-        _event(dict(zip(names, row, strict=True)))
-        for row in (rows if isinstance(rows, list) else [])
-        if isinstance(row, list)
-    ]
-    last = events[-1] if events and answer["truncated"] else None
+    conditions = f"seq < $before AND {condition(wanted)}"
+    most = max(1, min(limit, MAX_ROWS))
+    # One more than wanted tells whether more follow; without the bound, every event would be sorted for one page.
+    statement = f"SELECT * FROM events WHERE {conditions} ORDER BY seq DESC LIMIT {most + 1}"  # noqa: S608 - fixed texts
+    with answering(connection, statement, given, MAX_SECONDS) as answer:
+        rows, truncated = _fetch(answer.take, most)
+    names = [name for name, _ in answer.columns]
+    events: list[Json] = [_event(dict(zip(names, row, strict=True))) for row in rows if isinstance(row, list)]
+    last = events[-1] if events and truncated else None
     return {"events": events, "next": last["seq"] if isinstance(last, dict) else None}
 
 
+def condition(wanted: Mapping[str, Json]) -> str:
+    """Write a declarative filter as a condition over the table ``events``.
+
+    Args:
+        wanted: Values by filter name, to be bound under the same names.
+
+    Returns:
+        SQL, of fixed texts only.
+
+    Raises:
+        UsageRefused: If a filter is unknown.
+    """
+    unknown = sorted(set(wanted) - set(_FILTERS))
+    if unknown:
+        raise UsageRefused(
+            "index.filter",
+            f"There is no filter {unknown[0][:60]!r}.",
+            remedy=f"Use one of {', '.join(_FILTERS)}.",
+        )
+    return " AND ".join(_FILTERS[name] for name in wanted) or "true"
+
+
 def _event(row: dict[str, Json]) -> Json:
-    known = REGISTRY.get(str(row["action"]))
-    return {**row, "params": json.loads(str(row["params"])), "sentence": known.sentence if known else ""}
+    kind, digest = row["subject_kind"], row["subject_digest"]
+    told: dict[str, Json] = {
+        "action": row["action"],
+        "actor": {name: row[name] for name in ("person", "uid", "role", "session")},
+        "subject": None if kind is None else {"kind": kind, "digest": digest},
+        "params": json.loads(str(row["params"])),
+        "cause": row["cause"],
+    }
+    return {**row, "params": told["params"], "sentence": actions.describe(told)}
 
 
-def _check(connection: duckdb.DuckDBPyConnection, statement: str) -> None:
-    if len(statement.encode(errors="replace")) > MAX_SQL:
-        raise _refused("too-long", f"it has more than {MAX_SQL} bytes")
+def check(connection: duckdb.DuckDBPyConnection, statement: str, given: Mapping[str, str]) -> queries.Bound:
+    """Refuse what is not one SELECT over the index, and type the values that are to be bound.
+
+    Args:
+        connection: A cursor for this thread alone.
+        statement: The text.
+        given: Values of its parameters.
+
+    Returns:
+        What is to be bound.
+
+    Raises:
+        UntrustedRequest: If it is not one SELECT, reaches outside, or its parameters are not those that are set.
+    """
+    bound = queries.bind(statement, given)
+    named = judge(connection, statement)
+    for name in sorted(named ^ set(bound)):
+        why = f"${name} is not set" if name in named else f"${name} is set and nowhere used"
+        raise _refused("parameter", why, _SET)
+    return bound
+
+
+def judge(connection: duckdb.DuckDBPyConnection, statement: str) -> set[str]:
+    """Refuse what is not one SELECT over the index.
+
+    Args:
+        connection: A cursor for this thread alone.
+        statement: The text.
+
+    Returns:
+        Names of its parameters.
+
+    Raises:
+        UntrustedRequest: If it is anything else.
+    """
+    if len(statement.encode(errors="replace")) > queries.MAX_SQL:
+        raise _refused("too-long", f"it has more than {queries.MAX_SQL} bytes")
     try:
         parsed = connection.extract_statements(statement)
         if len(parsed) != 1:
@@ -126,6 +222,8 @@ def _check(connection: duckdb.DuckDBPyConnection, statement: str) -> None:
         tree = json.loads(_text(connection, statement))
     except duckdb.Error as error:
         raise _refused("syntax", str(error)) from error
+    except RecursionError as error:
+        raise _refused("too-deep", "its parts are nested too deeply") from error
     if tree.get("error"):
         raise _refused("not-select", str(tree.get("error_message", "it can't be read")))
     for count, node in enumerate(_nodes(tree)):
@@ -136,6 +234,7 @@ def _check(connection: duckdb.DuckDBPyConnection, statement: str) -> None:
             raise _refused(
                 "function", f"it calls {function.get('function_name')}(), which reaches beyond the index"
             )
+    return {str(name) for name in parsed[0].named_parameters}
 
 
 def _text(connection: duckdb.DuckDBPyConnection, statement: str) -> str:
@@ -155,29 +254,55 @@ def _nodes(tree: object) -> Iterator[dict[str, object]]:
             stack.extend(node)
 
 
-def _run(
-    connection: duckdb.DuckDBPyConnection, statement: str, given: dict[str, Json], limit: int, seconds: float
-) -> dict[str, Json]:
-    """Run a statement that can't write, within the limits."""
+@contextmanager
+def answering(
+    connection: duckdb.DuckDBPyConnection, statement: str, bound: Mapping[str, object], seconds: float
+) -> Iterator[Answer]:
+    """Run a statement that can't write, within its limits, over one state of the index.
+
+    Args:
+        connection: A cursor for this thread alone.
+        statement: What was checked, or is ours.
+        bound: Values of its parameters.
+        seconds: When to stop it.
+
+    Yields:
+        The answer, to be taken inside the block.
+
+    Raises:
+        UntrustedRequest: If it fails or needs too much.
+        IndexDamaged: If the database can't be read.
+    """
     timer = threading.Timer(seconds, connection.interrupt)
     timer.start()
     try:
         connection.execute("BEGIN TRANSACTION READ ONLY")
-        connection.execute(statement, given)
-        columns: list[Json] = [
-            {"name": each[0], "type": str(each[1])} for each in connection.description or ()
-        ]
-        rows, truncated = _fetch(connection.fetchmany, max(1, min(limit, MAX_ROWS)))
+        head = connection.execute("SELECT origin, first, size, root FROM head").fetchall()
+        origin, first, size, root = head[0] if head else ("", 0, 0, "")
+        connection.execute(statement, dict(bound))
+        columns = tuple((each[0], str(each[1])) for each in connection.description or ())
+        yield Answer(columns, origin, first, size, root, connection.fetchmany)
     except duckdb.InterruptException as error:
-        raise _refused("time", f"it was stopped after {seconds:g} seconds") from error
+        raise _refused("time", f"it was stopped after {seconds:g} seconds", _LESS) from error
     except duckdb.OutOfMemoryException as error:
-        raise _refused("memory", "it needs more memory than the index may use") from error
+        raise _refused("memory", "it needs more memory than the index may use", _LESS) from error
+    except (RecursionError, OverflowError, ValueError) as error:  # of the answer's values, in Python's hands
+        raise _refused(
+            "value", "a value of its answer is nested too deeply, or beyond what can be shown"
+        ) from error
+    except MemoryError as error:
+        raise _refused("memory", "its answer needs more memory than there is", _LESS) from error
     except duckdb.Error as error:
+        if isinstance(error, _DAMAGE) or type(error) is duckdb.Error:
+            raise IndexDamaged(
+                "index.damaged",
+                f"The index can't be read: {str(error).splitlines()[0][:200]}.",
+                remedy="Ask again: it is compared with the log first, and built anew.",
+            ) from error
         raise _refused("failed", str(error)) from error
     finally:
         timer.cancel()
         _end(connection)
-    return {"columns": columns, "rows": rows, "truncated": truncated}
 
 
 def _end(connection: duckdb.DuckDBPyConnection) -> None:
@@ -192,7 +317,7 @@ def _fetch(take: Callable[[int], list[tuple[object, ...]]], limit: int) -> tuple
     size = 0
     while part := take(min(_FETCH, limit + 1 - len(rows))):
         for row in part:
-            cells: list[Json] = [_plain(cell) for cell in row]
+            cells: list[Json] = [plain(cell) for cell in row]
             size += sum(len(str(cell)) for cell in cells)
             if len(rows) == limit or size > MAX_ANSWER:
                 return rows, True
@@ -200,7 +325,7 @@ def _fetch(take: Callable[[int], list[tuple[object, ...]]], limit: int) -> tuple
     return rows, False
 
 
-def _plain(value: object) -> Json:
+def plain(value: object) -> Json:
     """Give a cell as JSON; what JSON can't hold becomes text."""
     if isinstance(value, bool) or value is None:
         return value
@@ -215,15 +340,22 @@ def _plain(value: object) -> Json:
     if isinstance(value, bytes):
         return value.hex()[:MAX_CELL]
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return str(value)[:MAX_CELL]
 
 
-def _refused(key: str, why: str) -> UntrustedRequest:
-    return UntrustedRequest(
-        f"index.sql-{key}",
-        f"The query is refused: {why.rstrip('.')}.",
-        remedy="Write one SELECT over events, acts, denials, artefacts or answers (DESCRIBE events lists the columns).",
-    )
+_SET = (
+    "Set each $name of the text with --set NAME=VALUE; one that is saved declares them above itself, "
+    "as in `-- $since time: From then on.`"
+)
+_LESS = "Ask for less: a shorter range of seq or time, fewer columns, or fewer rows."
+
+
+def _refused(
+    key: str,
+    why: str,
+    remedy: str = "Write one SELECT over the tables and views that `holdfast audit sql --schema` lists.",
+) -> UntrustedRequest:
+    return UntrustedRequest(f"index.sql-{key}", f"The query is refused: {why.rstrip('.')}.", remedy=remedy)

@@ -1,42 +1,21 @@
-"""The envelope in which a person's secret keys lie on disk: scrypt, then AES-256-GCM.
+"""The envelope in which a person's secret keys lie on disk: both seeds in one box (see ``scryptbox``).
 
-Invariants: everything outside the sealed part (parameters, salt, nonce, the public document) is authenticated with it, so
-nothing can be swapped unnoticed; the cost parameters of an envelope from outside are bounded before any memory is spent;
-a wrong passphrase and a changed envelope are told apart from a malformed one, but not from each other, for the
-cipher can't tell them apart.
-
-Sources: RFC 7914 (scrypt), NIST SP 800-38D (GCM).
+Invariants: an envelope opens to a pair whose public halves are those it shows; it can be read, unopened, for whom it
+belongs to.
 """
 
 from __future__ import annotations
 
-import secrets
-import unicodedata
 from typing import TYPE_CHECKING
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
-
-from holdfast import canonical
-from holdfast.errors import NotAuthenticated, UntrustedInput, UsageRefused
+from holdfast.keys import scryptbox
 from holdfast.keys.person import SEED_BYTES, KeyPair, PublicKeys, public_from_json
+from holdfast.keys.scryptbox import MAX_ENVELOPE, MIN_N, SCHEMA, SCRYPT_N
 
 if TYPE_CHECKING:
-    from holdfast.canonical import Json
+    from holdfast.keys.scryptbox import Box
 
-SCHEMA = "holdfast.envelope/1"
-SCRYPT_N = 2**17  # 128 MiB and about half a second: what a person waits for, a guesser pays each time
-SCRYPT_R = 8
-SCRYPT_P = 1
-MIN_N = 2**15  # below it an envelope is too cheap to guess and was not made by us
-MAX_N = 2**20  # 1 GiB; more would let an envelope exhaust the memory of whoever opens it
-MAX_ENVELOPE = 32 * 1024  # bytes; one holds about 6 KB
-MIN_PASSPHRASE = 8  # characters
-MAX_PASSPHRASE = 1024  # characters; a longer one is a file given by mistake
-_SALT_BYTES = 16
-_NONCE_BYTES = 12  # SP 800-38D, section 5.2.1.1
-_TAG_BYTES = 16
+__all__ = ["MAX_ENVELOPE", "MIN_N", "SCRYPT_N", "is_envelope", "open_envelope", "public_of", "seal"]
 
 
 def seal(pair: KeyPair, passphrase: str, *, n: int = SCRYPT_N) -> bytes:
@@ -53,22 +32,7 @@ def seal(pair: KeyPair, passphrase: str, *, n: int = SCRYPT_N) -> bytes:
     Raises:
         UsageRefused: If the passphrase is too short or too long.
     """
-    if not MIN_PASSPHRASE <= len(passphrase) <= MAX_PASSPHRASE:
-        raise UsageRefused(
-            "keys.passphrase-length",
-            f"The passphrase has {len(passphrase)} characters; {MIN_PASSPHRASE} to {MAX_PASSPHRASE} are needed.",
-            remedy="Choose several words that you can remember.",
-        )
-    salt, nonce = secrets.token_bytes(_SALT_BYTES), secrets.token_bytes(_NONCE_BYTES)
-    head: dict[str, Json] = {
-        "schema": SCHEMA,
-        "kdf": {"name": "scrypt", "n": n, "r": SCRYPT_R, "p": SCRYPT_P, "salt": salt.hex()},
-        "cipher": {"name": "aes-256-gcm", "nonce": nonce.hex()},
-        "public": pair.public.to_json(),
-    }
-    secret = pair.ed25519_seed + pair.ml_dsa_87_seed
-    sealed = AESGCM(_derive(passphrase, salt, n)).encrypt(nonce, secret, canonical.encode(head))
-    return canonical.encode({**head, "sealed": sealed.hex()}) + b"\n"
+    return scryptbox.seal(pair.public.to_json(), pair.ed25519_seed + pair.ml_dsa_87_seed, passphrase, n=n)
 
 
 def is_envelope(data: bytes) -> bool:
@@ -95,7 +59,7 @@ def public_of(envelope: bytes) -> PublicKeys:
     Raises:
         UntrustedInput: If it is malformed.
     """
-    return _read(envelope)[1]
+    return public_from_json(_read(envelope).public)
 
 
 def open_envelope(envelope: bytes, passphrase: str) -> KeyPair:
@@ -112,66 +76,14 @@ def open_envelope(envelope: bytes, passphrase: str) -> KeyPair:
         UntrustedInput: If the envelope is malformed or its cost is out of bounds.
         NotAuthenticated: If the passphrase is wrong or the envelope was changed.
     """
-    head, public, salt, nonce, n, sealed = _read(envelope)
-    try:
-        secret = AESGCM(_derive(passphrase, salt, n)).decrypt(nonce, sealed, canonical.encode(head))
-    except InvalidTag:
-        raise NotAuthenticated(
-            "keys.passphrase",
-            f"The key of {public.holder} does not open: the passphrase is wrong, or the file was changed.",
-            remedy="Type the passphrase again, or restore the key file from its copy.",
-            holder=public.holder,
-        ) from None
+    box = _read(envelope)
+    public = public_from_json(box.public)
+    secret = box.open(passphrase, public.holder)
     pair = KeyPair(public.holder, secret[:SEED_BYTES], secret[SEED_BYTES:])
     if pair.public != public:
-        raise _bad("its public keys are not those of the secret inside")
+        raise scryptbox.malformed("its public keys are not those of the secret inside")
     return pair
 
 
-def _read(envelope: bytes) -> tuple[dict[str, Json], PublicKeys, bytes, bytes, int, bytes]:
-    value = canonical.decode(envelope, limit=MAX_ENVELOPE, what="The key file")
-    if not isinstance(value, dict) or set(value) != {"schema", "kdf", "cipher", "public", "sealed"}:
-        raise _bad("its fields are not exactly schema, kdf, cipher, public, sealed")
-    kdf, cipher = value["kdf"], value["cipher"]
-    if value["schema"] != SCHEMA:
-        raise _bad(f"its schema is {str(value['schema'])[:40]!r}, not {SCHEMA}")
-    if not isinstance(kdf, dict) or set(kdf) != {"name", "n", "r", "p", "salt"} or kdf["name"] != "scrypt":
-        raise _bad("its kdf is not scrypt with n, r, p and salt")
-    if not isinstance(cipher, dict) or set(cipher) != {"name", "nonce"} or cipher["name"] != "aes-256-gcm":
-        raise _bad("its cipher is not aes-256-gcm with a nonce")
-    n = kdf["n"]
-    if type(n) is not int or not MIN_N <= n <= MAX_N or n & (n - 1):
-        raise _bad(f"scrypt's n is {str(n)[:20]}; a power of two from {MIN_N} to {MAX_N} is allowed")
-    if type(kdf["r"]) is not int or type(kdf["p"]) is not int or (kdf["r"], kdf["p"]) != (SCRYPT_R, SCRYPT_P):
-        raise _bad(f"scrypt's r and p are not {SCRYPT_R} and {SCRYPT_P}")
-    head = {name: part for name, part in value.items() if name != "sealed"}
-    return (
-        head,
-        public_from_json(value["public"]),
-        _bytes(kdf["salt"], _SALT_BYTES, "the salt"),
-        _bytes(cipher["nonce"], _NONCE_BYTES, "the nonce"),
-        n,
-        _bytes(value["sealed"], 2 * SEED_BYTES + _TAG_BYTES, "the sealed part"),
-    )
-
-
-def _derive(passphrase: str, salt: bytes, n: int) -> bytes:
-    # The same passphrase typed on another keyboard may arrive composed differently.
-    text = unicodedata.normalize("NFC", passphrase).encode("utf-8", "surrogatepass")
-    return Scrypt(salt=salt, length=32, n=n, r=SCRYPT_R, p=SCRYPT_P).derive(text)
-
-
-def _bytes(value: Json, count: int, what: str) -> bytes:
-    try:
-        data = bytes.fromhex(value) if isinstance(value, str) else b""
-    except ValueError:
-        data = b""
-    if len(data) != count:
-        raise _bad(f"{what} is not {count} bytes in hexadecimal")
-    return data
-
-
-def _bad(why: str) -> UntrustedInput:
-    return UntrustedInput(
-        "keys.envelope-form", f"A key file is refused: {why}.", remedy="Restore the key file from its copy."
-    )
+def _read(envelope: bytes) -> Box:
+    return scryptbox.read(envelope, 2 * SEED_BYTES)

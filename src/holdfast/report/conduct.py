@@ -23,6 +23,10 @@ MAX_GROUPS = (
     10_000  # distinct groups kept while counting (answers, refusals); beyond it they are counted together
 )
 DENIED = "access.denied"  # what a person was refused is no act of theirs
+COUNTED = {  # events that count refusals, and who was refused where the event names nobody
+    "access.refused": "without a session",
+    "serve.refused": "applications",
+}
 ROLES = frozenset(role.value for role in Role)  # others are roles of the appliance and of applications
 _OTHER = "(others)"
 
@@ -175,7 +179,7 @@ class People:
         """Take the people whom the founding of the site names.
 
         Args:
-            seen: The event ``site.founded``.
+            seen: The event ``site.founded``, or ``people.listed``.
         """
         listed = seen.params.get("people")
         for entry in listed[: reading.MAX_ITEMS] if isinstance(listed, list) else []:
@@ -199,7 +203,7 @@ class People:
         Args:
             seen: The event.
         """
-        if seen.outcome is not None or seen.action == DENIED:
+        if seen.outcome is not None or seen.action == DENIED or seen.action in COUNTED:
             return
         if seen.person is None or seen.role not in ROLES:
             self.system[seen.action] += 1
@@ -314,6 +318,8 @@ class Refusals:
             who = reading.text(params.get("person")) or by_role or by_uid
             group = (who, reading.text(params.get("reason")), reading.text(params.get("route")))
             self._access.at(group).add(seen)
+        elif seen.action in COUNTED:
+            self._take_counted(seen)
         elif seen.action == "worker.denied":
             group = (
                 reading.text(params.get("worker")),
@@ -323,6 +329,21 @@ class Refusals:
             self._workers.at(group).add(
                 seen, self._new_attempts((*group, reading.whole(params.get("job"))), params)
             )
+
+    def _take_counted(self, seen: View) -> None:
+        """Add a count of many refusals, reason by reason; what the reasons do not account for is told apart."""
+        params = seen.params
+        uids = reading.mapping(params.get("uids"))
+        only = f"uid {next(iter(uids))}" if len(uids) == 1 and all(uid.isdigit() for uid in uids) else None
+        who = reading.text(params.get("person")) or only or COUNTED[seen.action]
+        rest = reading.whole(params.get("count")) or 0
+        for reason, value in reading.mapping(params.get("reasons")).items():
+            number = min(reading.whole(value) or 0, rest)
+            if number > 0:
+                self._access.at((who, reading.text(reason), None)).add(seen, number)
+                rest -= number
+        if rest > 0:
+            self._access.at((who, None, None)).add(seen, rest)
 
     def _new_attempts(self, attempt: tuple[object, ...], params: Mapping[str, object]) -> int:
         """Count attempts not yet counted: an event says how often its worker has tried the same *so far*."""

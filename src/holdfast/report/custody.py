@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from holdfast.artefact import Kind
 from holdfast.governance import labels
 from holdfast.governance.labels import Label
+from holdfast.governance.listing import LISTED
 from holdfast.report import reading
 
 if TYPE_CHECKING:
@@ -43,12 +44,11 @@ class Inventory:
         self.rows: dict[str, Row] = {}
         self.labels: dict[str, Label | None] = {}
 
-    def take(self, seen: View, state: str = HELD) -> list[Json]:
-        """Add the artefacts of one event.
+    def take(self, seen: View) -> list[Json]:
+        """Add the artefacts of one event, which were made or sent in here.
 
         Args:
             seen: The event.
-            state: ``HELD``, or ``WAITING`` for what waits in quarantine. What is held stays so.
 
         Returns:
             Their digests, for the row that the event makes.
@@ -65,21 +65,48 @@ class Inventory:
             found.append(digest)
             if fields and digest not in self.rows:
                 self._add(digest, fields, seen)
-                self.rows[digest]["state"] = state
-            elif digest in self.rows and (state == HELD or self.rows[digest]["state"] == REJECTED):
-                self.rows[digest]["state"] = state
+            if digest in self.rows:
+                self.rows[digest]["state"] = HELD
         return found
 
-    def reject(self, digests: Json) -> None:
-        """Note that artefacts left quarantine without coming in.
+    def take_listed(self, listed: Iterable[View]) -> list[str]:
+        """Add what an import listed, which waits in quarantine.
 
         Args:
-            digests: A list of digests.
+            listed: The first event of each artefact.
+
+        Returns:
+            Their digests.
         """
-        for digest in digests if isinstance(digests, list) else []:
-            row = self.rows.get(str(digest))
-            if row is not None and row["state"] == WAITING:
-                row["state"] = REJECTED
+        found: list[str] = []
+        for seen in listed:
+            fields = reading.mapping(seen.params.get("artefact"))
+            digest = reading.digest(fields.get("digest"))
+            if digest is None:
+                continue
+            found.append(digest)
+            if digest not in self.rows:
+                self._add(digest, fields, seen)
+                self.rows[digest] |= {
+                    "state": WAITING,
+                    "files": reading.whole(seen.params.get("files")),
+                    "bytes": reading.whole(seen.params.get("bytes")),
+                }
+            elif self.rows[digest]["state"] == REJECTED:
+                self.rows[digest]["state"] = WAITING
+        return found
+
+    def move(self, digests: Iterable[str], state: str) -> None:
+        """Note what became of artefacts that an import listed.
+
+        Args:
+            digests: Theirs.
+            state: ``HELD``, or ``REJECTED`` for what left quarantine without coming in. What is held stays so.
+        """
+        for digest in digests:
+            row = self.rows.get(digest)
+            if row is not None and (state == HELD or row["state"] == WAITING):
+                row["state"] = state
 
     def _add(self, digest: str, fields: Mapping[str, object], seen: View) -> None:
         label = reading.label(fields.get("label"))
@@ -178,6 +205,10 @@ class Trust:
         self.generations: list[Row] = []
         self.refused: list[Row] = []
         self._by_seq: dict[int, Row] = {}
+        self._listed: dict[
+            int, list[View]
+        ] = {}  # what an import that goes on has listed, by the import's number
+        self._brought: dict[int, list[str]] = {}  # digests of what an import brought
 
     def take(self, seen: View, intent: View | None) -> None:
         """Fold one event of trust or bundles.
@@ -196,6 +227,8 @@ class Trust:
                     **seen.origin(),
                 }
             )
+        elif seen.action == LISTED and seen.cause is not None and seen.params.get("part") == 1:
+            self._listed.setdefault(seen.cause, []).append(seen)
         elif seen.action == "bundle.import" and seen.outcome:
             self._imported(seen, intent)
         elif seen.action in ("bundle.admit", "bundle.rollback") and seen.outcome == "done":
@@ -203,12 +236,13 @@ class Trust:
         elif seen.action in ("bundle.reject", "bundle.discard") and seen.outcome == "done":
             row = self._requested(seen, intent)
             if row is not None:
-                self._inventory.reject(row["artefacts"])
+                self._inventory.move(self._brought.get(_number(row), ()), REJECTED)
                 row["rejected"] = {"by": (intent or seen).person, **seen.origin()}
 
     def _imported(self, seen: View, intent: View | None) -> None:
         params = seen.params
         asked = intent or seen
+        listed = self._listed.pop(seen.cause, []) if seen.cause is not None else []
         if seen.outcome != "done":
             self.refused.append(
                 {
@@ -222,6 +256,7 @@ class Trust:
             return
         if params.get("missing"):
             return  # one volume of several: the import that completes them speaks for all
+        digests = self._inventory.take_listed(listed)
         row: Row = {
             "name": reading.text(params.get("name")),
             "version": reading.text(params.get("version")),
@@ -232,12 +267,14 @@ class Trust:
             "bytes": reading.whole(params.get("bytes")),
             "volumes": reading.whole(params.get("volumes")),
             "requester": reading.text(params.get("requester")) or asked.person,
-            "artefacts": self._inventory.take(seen, WAITING),
+            "artefacts": [*digests[: reading.MAX_ITEMS]],
+            "brought": len(digests),
             "admitted": None,
             "rejected": None,
             **seen.origin(),
         }
         self.imports.append(row)
+        self._brought[_number(row)] = digests
         for seq in (seen.seq, seen.cause):  # an admission may cite the import's intent or its outcome
             if seq is not None:
                 self._by_seq[seq] = row
@@ -259,6 +296,7 @@ class Trust:
         row = self._requested(seen, intent)
         if row is not None:
             row["admitted"] = {"by": by, "generation": number, **seen.origin()}
+            self._inventory.move(self._brought.get(_number(row), ()), HELD)
 
     def _requested(self, seen: View, intent: View | None) -> Row | None:
         """Find the import that a decision is about."""
@@ -266,6 +304,12 @@ class Trust:
         if request is None and intent is not None:
             request = reading.whole(intent.params.get("request"))
         return self._by_seq.get(request) if request is not None else None
+
+
+def _number(row: Row) -> int:
+    """Give the number of a row's event, which tells rows apart; negative for an event without one."""
+    seq = row["seq"]
+    return seq if isinstance(seq, int) else -1
 
 
 def stores(inventory: Inventory, site_zones: list[str]) -> list[Row]:

@@ -70,6 +70,8 @@ class _Sections:
         if seen.action == "site.founded":
             self.founded = self.founded or seen
             self.people.found(seen)
+        elif seen.action == "people.listed":
+            self.people.found(seen)
         elif seen.action == "daemon.started":
             self.started = seen
         self.trust.take(seen, intent)
@@ -154,6 +156,7 @@ def gather(
             "origin": reading.text(log.get("origin")),
             "size": reading.whole(log.get("size")),
             "root": reading.text(log.get("root")),
+            "first": reading.whole(log.get("first")),
         },
         "label": label.to_json(),
         "banner": str(label) if label.zones else str(label).removesuffix(" @"),

@@ -161,7 +161,10 @@ def _host(facts: dict[str, Json]) -> Iterator[str]:
 def _record(facts: dict[str, Json]) -> Iterator[str]:
     size = reading.mapping(facts["log"]).get("size")
     count = reading.mapping(facts["period"]).get("events")
-    if size != count:
+    first = reading.mapping(facts["log"]).get("first")
+    if first:
+        yield f"Events before {_said(first)} were archived: of them, answers, visits and refusals are counted nowhere in this report."
+    elif size != count:
         yield f"The facts were drawn from {count} events, while the log's checkpoint counts {_said(size)}."
     if "trusted" not in _list(reading.mapping(facts["period"]).get("clocks")):
         yield "All times come from this host's own clock, for which nothing vouches."

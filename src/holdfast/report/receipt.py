@@ -3,14 +3,16 @@
 A receipt says what came in, from which media, what was found, who asked and who decided, and carries the events of the audit
 log that say so, each with its proof. Invariants: every fact but the date and the proofs follows from those events alone
 (``derive``), so that whoever holds the receipt and the log's keys can derive it again; pure; what is not stated in the
-events is None.
+events is None. Its size is bounded: of each artefact it carries the first event alone, which says everything but the files of
+a large one (``governance.listing``) and names them by the artefact's digest; and checkpoints, which most proofs share, stand
+in it once.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from holdfast.governance import labels
+from holdfast.governance import labels, listing
 from holdfast.report import reading
 from holdfast.report.custody import loosely_joined
 
@@ -22,8 +24,10 @@ if TYPE_CHECKING:
     from holdfast.report.reading import View
 
 SCHEMA = "holdfast.receipt/1"
-MAX_PROOFS = 4096  # events of one receipt: three for each of 999 volumes, and a few more
+MAX_PROOFS = 4096  # events of one receipt: three for each of 999 volumes, one for each of 1000 artefacts, and a few more
+MAX_CHECKPOINTS = 16  # that its proofs lead to; those of one receipt are made within seconds
 DECISIONS = {"bundle.admit": "admitted", "bundle.reject": "rejected"}
+FOUNDING = ("site.founded", "people.listed")  # events that name the people of a site
 MEDIUM = (
     "read_only",
     "device_read_only",
@@ -47,22 +51,23 @@ DERIVED = (
     "artefacts",
     "people",
 )
-STATED = ("schema", "made", "software", "log", "proofs")
+STATED = ("schema", "made", "software", "log", "proofs", "checkpoints")
 
 
 def derive(events: Sequence[Mapping[str, object]]) -> dict[str, Json]:
     """Derive the facts of an import from its events.
 
     Args:
-        events: Plain data of ``site.founded``, of every ``bundle.import`` that belongs to the request with its
-            ``bundle.verified`` and its outcome, and of the decision and its outcome, in the order of the log.
+        events: Plain data of the events of ``FOUNDING``, of every ``bundle.import`` that belongs to the request with its
+            ``bundle.verified`` and its outcome, of the first ``artefact.listed`` of every artefact, and of the decision and its
+            outcome, in the order of the log.
 
     Returns:
         The sections of ``DERIVED``.
     """
     views = [reading.view(event) for event in events]
     founding = next((one for one in views if one.action == "site.founded"), None)
-    known = _people(founding)
+    known = {str(one.get("name")): one for one in reversed(people_of(views))}
     asked = [one for one in views if one.action == "bundle.import" and one.outcome is None]
     verified = {one.cause: one for one in views if one.action == "bundle.verified"}
     ended = {one.cause: one for one in views if one.action == "bundle.import" and one.outcome is not None}
@@ -74,8 +79,7 @@ def derive(events: Sequence[Mapping[str, object]]) -> dict[str, Json]:
     decided = next((one for one in views if one.action in DECISIONS and one.outcome == "done"), None)
     closing = decided or end
     zones = [str(zone) for zone in reading.texts(founding.params.get("zones") if founding else None)]
-    listed = told.get("artefacts")
-    artefacts = [_artefact(entry) for entry in (listed if isinstance(listed, list) else [])]
+    artefacts = [_artefact(one) for one in brought(views)] if end and end.outcome == "done" else []
     label = _label([one for one, _ in artefacts], zones)
     return {
         "site": {
@@ -120,8 +124,44 @@ def derive(events: Sequence[Mapping[str, object]]) -> dict[str, Json]:
     }
 
 
+def brought(views: Sequence[View]) -> list[View]:
+    """Find what the last import of some events listed.
+
+    Args:
+        views: The events.
+
+    Returns:
+        The first event of every artefact.
+    """
+    asked = [one.seq for one in views if one.action == "bundle.import" and one.outcome is None]
+    return [
+        one
+        for one in views
+        if one.action == listing.LISTED and one.params.get("part") == 1 and asked and one.cause == asked[-1]
+    ]
+
+
+def is_whole(views: Sequence[View]) -> bool:
+    """Tell whether every artefact is there that the last import's outcome names.
+
+    Args:
+        views: The events.
+
+    Returns:
+        True if it is so, or the import did not end as intended.
+    """
+    ended = [one for one in views if one.action == "bundle.import" and one.outcome is not None]
+    if not ended or ended[-1].outcome != "done":
+        return True
+    digests = [
+        reading.digest(reading.mapping(one.params.get("artefact")).get("digest")) for one in brought(views)
+    ]
+    return listing.digest_of(one or "" for one in digests) == ended[-1].params.get("listing")
+
+
 def gather(
     proofs: Sequence[Mapping[str, Json]],
+    checkpoints: Sequence[str],
     events: Sequence[Mapping[str, object]],
     *,
     now: str,
@@ -131,7 +171,9 @@ def gather(
     """Make a receipt's facts.
 
     Args:
-        proofs: For each event ``what`` (for people), ``seq``, ``event`` (its bytes as text) and ``proof`` (a tlog-proof).
+        proofs: For each event ``what`` (for people), ``seq``, ``event`` (its bytes as text), ``proof`` (a tlog-proof up to its
+            checkpoint) and ``checkpoint`` (which of the checkpoints follows).
+        checkpoints: The checkpoints.
         events: The same events as plain data.
         now: When the receipt is made, RFC 3339.
         version: The software's.
@@ -147,13 +189,25 @@ def gather(
         "software": {"version": version},
         "log": dict(log),
         "proofs": [dict(one) for one in proofs],
+        "checkpoints": [*checkpoints],
     }
 
 
-def _people(founding: View | None) -> dict[str, Mapping[str, object]]:
-    listed = founding.params.get("people") if founding else None
-    entries = [reading.mapping(entry) for entry in _entries(listed)]
-    return {str(entry.get("name")): entry for entry in entries}
+def people_of(views: Sequence[View]) -> list[Mapping[str, object]]:
+    """Find the people whom the founding of the site names.
+
+    Args:
+        views: Events, among them those of the founding.
+
+    Returns:
+        Their records; of two with one name the first counts.
+    """
+    return [
+        reading.mapping(entry)
+        for one in views
+        if one.action in FOUNDING
+        for entry in _entries(one.params.get("people"))
+    ]
 
 
 def _requester(asked: View | None, known: Mapping[str, Mapping[str, object]]) -> dict[str, Json]:
@@ -203,18 +257,16 @@ def _volume(asked: View, verified: View | None) -> dict[str, Json]:
     }
 
 
-def _artefact(entry: object) -> tuple[Label | None, dict[str, Json]]:
-    fields = reading.mapping(entry)
-    files = [reading.mapping(file) for file in _entries(fields.get("files"))]
+def _artefact(listed: View) -> tuple[Label | None, dict[str, Json]]:
+    fields = reading.mapping(listed.params.get("artefact"))
     label = reading.label(fields.get("label"))
-    sizes = [size for size in (reading.whole(file.get("size")) for file in files) if size is not None]
     return label, {
         "kind": reading.text(fields.get("kind")),
         "name": reading.text(fields.get("name")),
         "version": reading.text(fields.get("version")),
         "digest": reading.digest(fields.get("digest")),
-        "bytes": sum(sizes),
-        "files": len(files),
+        "bytes": reading.whole(listed.params.get("bytes")),
+        "files": reading.whole(listed.params.get("files")),
         "label": label.to_json() if label else None,
     }
 

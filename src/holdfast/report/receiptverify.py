@@ -43,25 +43,35 @@ def faults(facts: Json, log_keys: bytes | None) -> Iterator[str]:
     if not 0 < len(proofs) <= receipt.MAX_PROOFS:
         yield f"it carries {len(proofs)} events; 1 to {receipt.MAX_PROOFS} are allowed"
         return
-    wrong = list(_unproven(proofs, log_keys))
+    notes = facts["checkpoints"]
+    if not isinstance(notes, list) or len(notes) > receipt.MAX_CHECKPOINTS:
+        yield f"its checkpoints are not a list of at most {receipt.MAX_CHECKPOINTS}"
+        return
+    wrong = list(_unproven(proofs, notes, log_keys))
     yield from wrong
     if not wrong:
         events = [reading.mapping(_event(proof)) for proof in proofs]
         yield from _derived(facts, events)
+        if not receipt.is_whole([reading.view(event) for event in events]):
+            yield "the artefacts that it carries are not the list that the import's outcome names"
         yield from _decision(facts, events)
 
 
-def _unproven(proofs: Sequence[Mapping[str, object]], log_keys: bytes | None) -> Iterator[str]:
+def _unproven(
+    proofs: Sequence[Mapping[str, object]], notes: list[Json], log_keys: bytes | None
+) -> Iterator[str]:
     try:
         keys = log.parse_keys(log_keys) if log_keys is not None else []
     except log.Refused:
         keys = []  # told elsewhere
     for fields in proofs:
         number, body, proof = reading.text(fields.get("seq")), fields.get("event"), fields.get("proof")
-        if not isinstance(body, str) or not isinstance(proof, str):
+        at = reading.whole(fields.get("checkpoint"))
+        note = notes[at] if at is not None and at < len(notes) else None
+        if not isinstance(body, str) or not isinstance(proof, str) or not isinstance(note, str):
             yield f"event {number} or its proof is missing"
             continue
-        verdict = log.verify_proof(_bytes(proof), keys, _bytes(body))
+        verdict = log.verify_proof(_bytes(proof + note), keys, _bytes(body))
         if keys and not verdict.ok:
             yield f"event {number} is not proven: {verdict.problems[0].text}"
         try:
@@ -103,10 +113,9 @@ def _decision(facts: Mapping[str, Json], events: Sequence[Mapping[str, object]])
     views = [reading.view(event) for event in events]
     founding = next((one for one in views if one.action == "site.founded"), None)
     decision = next((one for one in views if one.action in receipt.DECISIONS and one.outcome is None), None)
-    listed = founding.params.get("people") if founding else None
     asker = next((one.person for one in views if one.seq == request.get("number")), None)
     try:
-        known = {one.name: one for one in map(people.parse, listed if isinstance(listed, list) else [])}
+        known = {one.name: one for one in map(people.parse, reversed(receipt.people_of(views)))}
         approver, requester = known.get(decision.person or "") if decision else None, known.get(asker or "")
         if decision is None or approver is None or requester is None:
             yield "the decision or one of its people is not on the record that it carries"

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from holdfast.serving.keys import KeyRing
+    from holdfast.serving.refused import Refused
 
 OPEN_PATHS = frozenset({"/health"})
 BODY_SECONDS = 30.0  # for a whole body to arrive; slower senders hold a connection for nothing
@@ -41,11 +42,13 @@ class Gate:
     Args:
         app: What is behind the gate.
         vault: The keys.
+        refused: Where those who have none are counted.
     """
 
-    def __init__(self, app: ASGIApp, vault: Vault) -> None:
+    def __init__(self, app: ASGIApp, vault: Vault, refused: Refused) -> None:
         self._app = app
         self._vault = vault
+        self._refused = refused
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request pass, or answer 401.
@@ -61,6 +64,7 @@ class Gate:
                 refusal = NotAuthenticated(
                     "serve.key-unknown", "No valid key was presented.", remedy="Present one."
                 )
+                self._refused.note(refusal.key)
                 await refusals.response(refusal)(scope, receive, send)
                 return
             scope["holdfast.key"] = key

@@ -20,7 +20,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from holdfast import canonical
-from holdfast.errors import HoldfastError, NotFound, OperationFailed, UntrustedRequest
+from holdfast.errors import HoldfastError, NotFound, NotRecorded, OperationFailed, UntrustedRequest
 from holdfast.serving import refusals, schemas
 from holdfast.serving.answer import Question
 from holdfast.serving.forms import ChatForm, TextForm, receipts, usage
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from holdfast.serving.forms import Form
     from holdfast.serving.gate import Vault
     from holdfast.serving.keys import ApiKey
+    from holdfast.serving.refused import Refused
     from holdfast.serving.spec import Choice, Settings
     from holdfast.serving.template import ChatTemplate
 
@@ -65,6 +66,7 @@ class Endpoint:
         desk: Takes questions.
         templates: The chat template of each model that has one.
         clock: Gives the time in seconds since 1970.
+        refused: Counts what is refused.
     """
 
     def __init__(
@@ -74,6 +76,8 @@ class Endpoint:
         desk: Desk,
         templates: Mapping[str, ChatTemplate],
         clock: Callable[[], float],
+        *,
+        refused: Refused,
     ) -> None:
         self._limits = settings.limits
         self._choices = {choice.id: choice for choice in choices(settings)}
@@ -82,6 +86,8 @@ class Endpoint:
         self._desk = desk
         self._templates = templates
         self._clock = clock
+        self._refused = refused
+        self._paused = False
         self._since = int(clock())
 
     def app(self, vault: Vault) -> Gate:
@@ -100,8 +106,17 @@ class Endpoint:
             Route("/v1/chat/completions", self.chat, methods=["POST"]),
             Route("/v1/completions", self.complete, methods=["POST"]),
         ]
-        handlers = {HoldfastError: _refuse, HTTPException: _refuse_http, Exception: _refuse_fault}
-        return Gate(Starlette(routes=routes, exception_handlers=handlers), vault)
+        handlers = {HoldfastError: self._refuse, HTTPException: self._refuse_http, Exception: _refuse_fault}
+        return Gate(Starlette(routes=routes, exception_handlers=handlers), vault, self._refused)
+
+    def pause(self, paused: bool) -> None:  # noqa: FBT001 - handed to the loop as a callback
+        """Refuse questions, because their answers could not be recorded, or take them again; nothing else changes.
+
+        Args:
+            paused: Whether to refuse.
+        """
+        self._paused = paused
+        self._refused.pause(paused=paused)
 
     def withdraw(self, name: str, why: Withdrawn) -> None:
         """Refuse a model id from now on, and end what is under way.
@@ -230,6 +245,10 @@ class Endpoint:
         prompt: list[int],
         document: dict[str, Json],
     ) -> Answer:
+        if self._paused:
+            raise NotRecorded(
+                "serve.paused", "The audit log takes no new acts.", remedy="Try again when it does."
+            )
         most = self._room(choice, len(prompt), asked.most)
         seed = secrets.randbelow(_SEEDS) if asked.seed is None else asked.seed
         sampling = Sampling(
@@ -304,6 +323,24 @@ class Endpoint:
             form.whole(text, answer) | {"usage": usage(answer), "holdfast": receipts(answer)}, 200, headers
         )
 
+    async def _refuse(self, request: Request, error: Exception) -> Response:
+        if not isinstance(error, HoldfastError):  # Starlette chose this handler by the class
+            raise error
+        self._count(request, error.http_status, error.key)
+        return refusals.response(error)
+
+    async def _refuse_http(self, request: Request, error: Exception) -> Response:
+        status = error.status_code if isinstance(error, HTTPException) else 500
+        self._count(request, status, "serve.route-unknown" if status == NOT_FOUND else "serve.method")
+        headers = error.headers if isinstance(error, HTTPException) else None
+        return JSONResponse({"error": _refused_form(status)}, status, headers)
+
+    def _count(self, request: Request, status: int, reason: str) -> None:
+        """Count what was asked for without a key, or is not there for the key."""
+        key: ApiKey | None = request.scope.get("holdfast.key")
+        if key is None or status == NOT_FOUND:
+            self._refused.note(reason, key.id if key else None)
+
     def _describe(self, choice: Choice) -> dict[str, Json]:
         return {
             "id": choice.id,
@@ -354,24 +391,14 @@ def _headers(answer: Answer) -> dict[str, str]:
     return headers
 
 
-async def _refuse(_request: Request, error: Exception) -> Response:
-    if not isinstance(error, HoldfastError):  # Starlette chose this handler by the class
-        raise error
-    return refusals.response(error)
-
-
-async def _refuse_http(_request: Request, error: Exception) -> Response:
-    status = error.status_code if isinstance(error, HTTPException) else 500
+def _refused_form(status: int) -> dict[str, Json]:
     words = {NOT_FOUND: "There is no such path here.", 405: "This path does not take this method."}
-    headers = error.headers if isinstance(error, HTTPException) else None
-    form = {
+    return {
         "message": words.get(status, "The request is refused."),
         "type": "invalid_request_error",
         "param": None,
+        "code": "not_found" if status == NOT_FOUND else "refused",
     }
-    return JSONResponse(
-        {"error": form | {"code": "not_found" if status == NOT_FOUND else "refused"}}, status, headers
-    )
 
 
 async def _refuse_fault(_request: Request, error: Exception) -> Response:

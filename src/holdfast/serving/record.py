@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from holdfast.governance.labels import Label
 
 ROLE = "application"
+ENDPOINT = "endpoint"  # who records what is about no application in particular
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,27 @@ class AuditRecorder:
         submit = asyncio.to_thread(self._producer.submit, draft, act.payloads, Owner(act.tenant, act.user))
         try:
             return await asyncio.wrap_future(await submit)
+        except HoldfastError as error:
+            if isinstance(error, NotRecorded):
+                raise
+            raise NotRecorded(error.key, error.message, remedy=error.remedy) from error
+
+    async def fact(self, action: str, params: dict[str, Json]) -> Receipt:
+        """Put something on the record that is about no answer.
+
+        Args:
+            action: A registered fact of this producer.
+            params: Its parameters.
+
+        Returns:
+            Its receipt, once it is synced.
+
+        Raises:
+            NotRecorded: If the log can't take it.
+        """
+        draft = Draft(action=action, actor=Actor(person=ENDPOINT, uid=None, role=ROLE), params=params)
+        try:
+            return await asyncio.wrap_future(await asyncio.to_thread(self._producer.submit, draft))
         except HoldfastError as error:
             if isinstance(error, NotRecorded):
                 raise

@@ -135,9 +135,25 @@ class Generations:
         Raises:
             NotFound: If an artefact is not in the store.
         """
+        number = max((int(path.stem) for path in self._folder.glob("[1-9]*.json")), default=0) + 1
+        return self.put(number, bundle, artefacts)
+
+    def put(self, number: int, bundle: str, artefacts: tuple[str, ...]) -> Generation:
+        """Write the generation of a number that is free; it is not yet in force.
+
+        Args:
+            number: Its number, from 1.
+            bundle: Name and version of the bundle, for people.
+            artefacts: Digests of all artefacts in force.
+
+        Returns:
+            The generation, its file synced.
+
+        Raises:
+            NotFound: If an artefact is not in the store.
+        """
         for digest in artefacts:
             self._store.folder(digest)
-        number = max((int(path.stem) for path in self._folder.glob("[1-9]*.json")), default=0) + 1
         made = Generation(number, bundle, tuple(sorted(set(artefacts))))
         with disk.faults(f"generation {number}"):
             disk.create_file(

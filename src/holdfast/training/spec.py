@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 SCHEMA = "holdfast.recipe/1"
 
-MAX_DATA = 256  # data files of one recipe
+MAX_DATA = 100  # data files of one recipe; one event of the log names their paths and digests
 MAX_GATES = 64  # rules of one gate
 MAX_TARGETS = 64  # module names of one adapter
 MAX_STEPS = 10_000_000  # optimiser steps or epochs; far beyond any run on one machine

@@ -129,6 +129,26 @@ def parse(data: bytes) -> RevocationList:
     return found
 
 
+def reaches(counter: int, new: RevocationList | None) -> None:
+    """Judge a list by the highest counter on the record, where the list itself was lost with the disk that held it.
+
+    Args:
+        counter: The highest counter of a list that was ever admitted; 0 if none was.
+        new: The list of a medium, or None if the medium brings none.
+
+    Raises:
+        UntrustedBundle: If the new one is older or missing.
+    """
+    found = 0 if new is None else new.counter
+    if found < counter:
+        raise _refuse(
+            "rollback",
+            f"The revocation list has the counter {found}, and the log says that {counter} was admitted: it is older.",
+            found=found,
+            trusted=counter,
+        )
+
+
 def follows(old: RevocationList | None, new: RevocationList | None) -> None:
     """Judge a list against the one that was believed before.
 

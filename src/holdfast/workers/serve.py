@@ -3,7 +3,8 @@
 Order: ``{"settings": serving.spec.Settings, "keys": [serving.keys.ApiKey ...], "threads": n, "fds": {"listen": n,
 "audit": n}}``. It loads the models, listens, and says so with the progress step ``ready``. Requests: ``{"op": "keys",
 "keys": [...]}`` replaces the keys, ``{"op": "withdraw", "models": {id: {"message", "remedy"}}}`` refuses those models from
-then on and ends what they are answering, ``{"op": "status"}`` counts; each is answered by ``{"id", "reply"}`` or ``{"id",
+then on and ends what they are answering, ``{"op": "pause", "paused": bool}`` refuses every question as long as the audit log takes
+none, ``{"op": "status"}`` counts; each is answered by ``{"id", "reply"}`` or ``{"id",
 "error"}``. When it is cancelled, or the daemon is gone, it takes no new connection, lets the requests in flight end for
 ``GRACE_SECONDS``, and returns. Invariants: it opens no socket and prints nothing; every intent that it recorded has its
 outcome recorded before it returns, unless the log is gone.
@@ -29,6 +30,7 @@ from holdfast.serving.engine import Engine
 from holdfast.serving.gate import Vault
 from holdfast.serving.openai import Endpoint, Withdrawn
 from holdfast.serving.record import AuditRecorder
+from holdfast.serving.refused import Refused, counting_protocol
 from holdfast.serving.template import MAX_TEMPLATE, ChatTemplate
 
 if TYPE_CHECKING:
@@ -83,16 +85,19 @@ class _Service:
     def __init__(self, channel: Channel, settings: spec.Settings, engine: Engine, vault: Vault) -> None:
         self._channel, self._settings, self._engine, self._vault = channel, settings, engine, vault
         self._endpoint: Endpoint | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def run(
         self, listening: socket.socket, appending: socket.socket, templates: dict[str, ChatTemplate]
     ) -> dict[str, Json]:
-        desk = Desk(self._engine, AuditRecorder(Producer(appending)))
-        self._endpoint = Endpoint(self._settings, self._engine, desk, templates, time.time)
+        recorder = AuditRecorder(Producer(appending))
+        desk = Desk(self._engine, recorder)
+        refused = Refused(recorder.fact, time.monotonic)
+        self._endpoint = Endpoint(self._settings, self._engine, desk, templates, time.time, refused=refused)
         config = uvicorn.Config(
             self._endpoint.app(self._vault),
             loop="asyncio",
-            http="h11",
+            http=counting_protocol(refused),
             ws="none",
             lifespan="off",
             interface="asgi3",
@@ -107,7 +112,7 @@ class _Service:
             h11_max_incomplete_event_size=MAX_HEAD,
         )
         server = _Server(config, lambda: self._channel.progress("ready", 1, 1))
-        loop = asyncio.get_running_loop()
+        loop = self._loop = asyncio.get_running_loop()
         threading.Thread(
             target=self._listen, args=(lambda: _stop(loop, server),), name="requests", daemon=True
         ).start()
@@ -117,6 +122,7 @@ class _Service:
         finally:
             await asyncio.to_thread(self._engine.stop)
             await desk.drain()
+            await refused.close()
         if self._engine.crashed:
             raise WorkerFailed(
                 "serve.crashed",
@@ -146,13 +152,20 @@ class _Service:
                 return {"keys": len(accepted)}
             case "withdraw":
                 return self._withdraw(asked.get("models"))
+            case "pause":
+                return self._pause(asked.get("paused") is True)
             case "status":
                 return self._engine.status()
         raise UsageRefused(
             "serve.operation",
             "The serve worker does not know this operation.",
-            remedy="Send keys, withdraw or status.",
+            remedy="Send keys, withdraw, pause or status.",
         )
+
+    def _pause(self, paused: bool) -> dict[str, Json]:  # noqa: FBT001 - what the request says
+        if self._endpoint is not None and self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._endpoint.pause, paused)
+        return {"paused": paused}
 
     def _withdraw(self, models: Json) -> dict[str, Json]:
         told = (

@@ -5,7 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
+from tests import recorded
 
+from holdfast.audit import actions
 from holdfast.audit.event import Actor, Draft
 from holdfast.audit.log import Log
 from holdfast.audit.signer import LogSigner
@@ -45,9 +47,11 @@ def open_log():
 
 @pytest.fixture
 def draft():
-    """Make a draft that tells which one it is."""
+    """Make a draft; those of denied access tell by their uid which one they are."""
 
     def make(number, action="access.denied", **fields):
-        return Draft(action, Actor("alice", 1000, "operator", "s"), params={"number": number}, **fields)
+        told = {"uid": number} if action == "access.denied" else {}
+        params = recorded.sample(action, **told) if action in actions.REGISTRY else told
+        return Draft(action, Actor("alice", 1000, "operator", "s"), params=params, **fields)
 
     return make

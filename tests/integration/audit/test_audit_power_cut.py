@@ -2,166 +2,81 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
+import shutil
 
 import pytest
 
-from holdfast.audit import segment, verify
+from holdfast.audit import verify
+from holdfast.audit.space import Thresholds
 from holdfast.errors import HoldfastError
 
+from .platter import QuickDisk, RecordingDisk, cuts, lay, snapshot
 
-class QuickDisk(segment.HostDisk):
-    """The real files without the waiting, for looking at crash images."""
-
-    def sync(self, handle):
-        pass
-
-    def sync_folder(self, folder):
-        pass
+OPTIONS = {"segment_bytes": 900, "checkpoint_every": 4}
+WITNESS = "witness/0a1b2c3d"
 
 
-class RecordingDisk(QuickDisk):
-    """Does everything, and writes down what was done, and from which line syncs came."""
+class Promise:
+    """What the log said it has up to a step: events, checkpoints and kept files, which may have a successor already."""
 
-    def __init__(self):
-        self.trace = []
-        self._files = {}
+    def __init__(self, trace, index):
+        marks = trace[:index]
+        self.acked = [mark[1:] for mark in marks if mark[0] == "ack"]
+        self.handed = max((mark[1] for mark in marks if mark[0] == "handed"), default=0)
+        self.kept = {mark[1]: {mark[2]} for mark in marks if mark[0] == "kept"}
+        for mark in trace[index:]:
+            if mark[0] == "kept" and mark[1] in self.kept:
+                self.kept[mark[1]].add(mark[2])
 
-    def _site(self):
-        frame = sys._getframe(2)
-        return f"{Path(frame.f_code.co_filename).name}:{frame.f_code.co_name}:{frame.f_lineno}"
-
-    def make_folder(self, path):
-        self._folder = path
-        super().make_folder(path)
-
-    def create(self, path):
-        handle = super().create(path)
-        self._files[handle] = ("made", len(self.trace))
-        self.trace.append(("create", path.name, self._files[handle]))
-        return handle
-
-    def open(self, path):
-        handle = super().open(path)
-        self._files[handle] = ("found", path.name)
-        self.trace.append(("open", path.name, self._files[handle]))
-        return handle
-
-    def write(self, handle, data):
-        super().write(handle, data)
-        self.trace.append(("write", self._files[handle], data))
-
-    def sync(self, handle):
-        self.trace.append(("sync", self._files[handle], self._site()))
-
-    def rename(self, source, target):
-        super().rename(source, target)
-        self.trace.append(("rename", source.name, target.name))
-
-    def sync_folder(self, folder):
-        kind = "sync_folder" if folder == self._folder else "sync_parent"
-        self.trace.append((kind, None, self._site()))
-
-    def sites(self):
-        return {step[2] for step in self.trace if step[0].startswith("sync")}
+    def broken_by(self, image, folder, open_log, keys):
+        """Say what a crash image breaks, or None."""
+        lay(image, folder)
+        try:
+            stored = verify.parse_note(image["log/checkpoint"]).size if "log/checkpoint" in image else 0
+            log = open_log(folder / "log", disk=QuickDisk(), **OPTIONS)
+        except (HoldfastError, verify.Refused, OSError) as error:
+            return f"it does not open: {error}"
+        if self.handed > stored:
+            return f"the checkpoint of {self.handed} events was lost"
+        leaves = ["sha256:" + leaf.hex() for leaf in log.leaves(0, log.size)]
+        if any(seq >= len(leaves) or leaves[seq] != leaf for seq, leaf in self.acked):
+            return "an acknowledged event was lost"
+        for name, allowed in self.kept.items():
+            path = folder / "log" / name
+            if not path.exists() or path.read_bytes() not in allowed:
+                return f"{name} was lost"
+        live = [verify.leaf_hash(body) for body in log.read(log.first, log.size)]
+        if ["sha256:" + leaf.hex() for leaf in live] != leaves[log.first :]:
+            return "an event that is here is not in its place"
+        if log.size > log.first and not verify.verify_proof(log.prove(log.first), keys).ok:
+            return "an event that is here can't be proven"
+        log.close()
+        if any(int(path.stem) < log.first for path in verify.segments(folder / "log")):
+            return "a forgotten segment is still there"
+        verdict = verify.verify_log(folder / "log", keys)
+        return None if verdict.ok else str(verdict)
 
 
-class Platter:
-    """What is in memory and what is on disk after a part of a trace."""
-
-    def __init__(self, before):
-        self.names = {name: ("old", name) for name in before}
-        self.kept_names = dict(self.names)
-        self.data = {("old", name): data for name, data in before.items()}
-        self.kept = dict(self.data)
-        self.folder_kept = bool(before)
-
-    def apply(self, step, ignored):
-        kind, first, second = step
-        if kind == "create":
-            self.names[first] = second
-            self.data[second] = self.kept[second] = b""
-        elif kind == "open":
-            self.data[second] = self.data[self.names[first]]
-            self.kept[second] = self.kept[self.names[first]]
-            old = self.names[first]
-            self.names = {name: second if file == old else file for name, file in self.names.items()}
-            self.kept_names = {
-                name: second if file == old else file for name, file in self.kept_names.items()
-            }
-        elif kind == "write":
-            self.data[first] += second
-        elif kind == "rename":
-            self.names[second] = self.names.pop(first)
-        elif kind == "sync" and second != ignored:
-            self.kept[first] = self.data[first]
-        elif kind == "sync_folder" and second != ignored:
-            self.kept_names = dict(self.names)
-        elif kind == "sync_parent" and second != ignored:
-            self.folder_kept = True
-
-    def images(self):
-        """The folders that a power cut can leave: nothing unsynced, everything, halves, names without content, content only."""
-        half = {
-            file: self.kept[file] + data[len(self.kept[file]) :][: (len(data) - len(self.kept[file])) // 2]
-            for file, data in self.data.items()
-        }
-        kept_names = self.kept_names if self.folder_kept else {}
-        for names, data in (
-            (kept_names, self.kept),
-            (self.names, self.data),
-            (self.names, half),
-            (self.names, self.kept),
-            (kept_names, self.data),
-        ):
-            yield {name: data[file] for name, file in names.items()}
-
-
-def violation(image, folder, acked, handed, open_log):
-    """Say what a crash image breaks: an acknowledged event lost, a checkpoint lost, or a log that does not open."""
-    folder.mkdir()
-    for name, data in image.items():
-        (folder / name).write_bytes(data)
-    try:
-        stored = verify.parse_note(image["checkpoint"]).size if "checkpoint" in image else 0
-        log = open_log(folder, disk=QuickDisk())
-    except (HoldfastError, verify.Refused, OSError) as error:
-        return f"it does not open: {error}"
-    leaves = ["sha256:" + verify.leaf_hash(body).hex() for body in log.read(0, log.size)]
-    if handed > stored:
-        return f"the checkpoint of {handed} events was lost"
-    if any(seq >= len(leaves) or leaves[seq] != leaf for seq, leaf in acked):
-        return "an acknowledged event was lost"
+def find_violation(life, folder, open_log, keys, ignored=None):
+    disk, before = life
+    for number, (index, image) in enumerate(cuts(disk.trace, before, ignored)):
+        place = folder / str(number)
+        if found := Promise(disk.trace, index).broken_by(image, place, open_log, keys):
+            return found
+        shutil.rmtree(place)
     return None
 
 
-def find_violation(disk, before, folder, open_log, ignored=None):
-    platter, acked, handed, seen, count = Platter(before), [], 0, set(), 0
-    for step in [*disk.trace, ("end", None, None)]:
-        if step[0] == "ack":
-            acked.append(step[1:])
-        elif step[0] == "handed":
-            handed = step[1]
-        for image in platter.images():
-            key = (tuple(sorted(image.items())), len(acked), handed)
-            if key not in seen:
-                seen.add(key)
-                count += 1
-                found = violation(image, folder / f"{count}", acked, handed, open_log)
-                if found:
-                    return found
-        platter.apply(step, ignored)
-    return None
+def append(log, disk, draft):
+    receipt = log.append(draft)
+    disk.trace.append(("ack", receipt.seq, receipt.leaf))
 
 
-def work(folder, open_log, draft, numbers, disk):
+def work(root, open_log, draft, numbers, disk):
     """Groups of events over several segments, with checkpoints by themselves and on demand, then a clean end."""
-    log = open_log(folder, disk=disk, segment_bytes=900, checkpoint_every=4)
+    log = open_log(root / "log", disk=disk, **OPTIONS)
     for number in numbers:
-        done = log.submit(draft(number))
-        receipt = done.result()
-        disk.trace.append(("ack", receipt.seq, receipt.leaf))
+        append(log, disk, draft(number))
         if number % 5 == 2:
             log.checkpoint()
             disk.trace.append(("handed", log.size, None))
@@ -170,43 +85,95 @@ def work(folder, open_log, draft, numbers, disk):
 
 
 @pytest.fixture
-def first_life(tmp_path, open_log, draft):
-    disk = RecordingDisk()
-    work(tmp_path / "first", open_log, draft, range(7), disk)
+def root(tmp_path):
+    folder = tmp_path / "root"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def first_life(root, open_log, draft):
+    disk = RecordingDisk(root)
+    work(root, open_log, draft, range(7), disk)
     return disk
 
 
-def test_no_cut_loses_what_was_acknowledged(tmp_path, open_log, first_life):
-    (tmp_path / "cuts").mkdir()
-    assert find_violation(first_life, {}, tmp_path / "cuts", open_log) is None
+@pytest.fixture
+def lives(root, open_log, draft, first_life):
+    """The first life, and one in which small files are kept and the first segments forgotten, twice."""
+    before = snapshot(root)
+    disk = RecordingDisk(root)
+    log = open_log(root / "log", disk=disk, **OPTIONS)
+    for seq, leaf in enumerate(log.leaves(0, log.size)):
+        disk.trace.append(("ack", seq, "sha256:" + leaf.hex()))
+    for data in (log.sign_at(3), log.sign_at(5)):
+        log.keep(WITNESS, data)
+        disk.trace.append(("kept", WITNESS, data))
+    log.keep(f"{2:020}.snapshot", b"state")
+    disk.trace.append(("kept", f"{2:020}.snapshot", b"state"))
+    for _ in range(2):
+        bounds = log.boundaries()
+        log.forget(bounds[1])
+        append(log, disk, draft(7))
+    log.close()
+    return (first_life, {}), (disk, before)
 
 
-def test_deleting_any_one_sync_is_noticed(tmp_path, open_log, first_life):
-    sites = first_life.sites()
-    assert len(sites) == 5, sites
+def test_no_cut_loses_what_was_acknowledged(tmp_path, open_log, keys, first_life):
+    assert find_violation((first_life, {}), tmp_path / "cuts", open_log, keys) is None
+
+
+def test_no_cut_while_keeping_or_forgetting_loses_anything(tmp_path, open_log, keys, lives):
+    assert find_violation(lives[1], tmp_path / "cuts", open_log, keys) is None
+
+
+def test_deleting_any_one_sync_is_noticed(tmp_path, open_log, keys, lives):
+    sites = set().union(*(disk.sites() for disk, _ in lives))
+    assert len(sites) == 7, sites
     for number, site in enumerate(sorted(sites)):
-        folder = tmp_path / f"without-{number}"
-        folder.mkdir()
-        assert find_violation(first_life, {}, folder, open_log, ignored=site), site
+        lost = [
+            find_violation(life, tmp_path / f"{number}-{index}", open_log, keys, ignored=site)
+            for index, life in enumerate(lives)
+            if site in life[0].sites()
+        ]
+        assert any(lost), site
 
 
-def test_no_cut_during_recovery_loses_what_was_acknowledged(tmp_path, open_log, draft, first_life):
-    platter, acked = Platter({}), []
+def test_no_cut_during_opening_loses_what_was_acknowledged(tmp_path, open_log, draft, keys, first_life):
+    """An unfinished write at the end is repaired on opening, and the power fails during the repair."""
     last_group = max(
-        n for n, step in enumerate(first_life.trace) if step[0] == "write" and b'{"action"' in step[2]
+        n for n, step in enumerate(first_life.trace) if step[0] == "write" and b'{"action"' in step[2][0]
     )
-    for step in first_life.trace[: last_group + 1]:
-        platter.apply(step, None)
-        if step[0] == "ack":
-            acked.append(step)
-    torn = list(platter.images())[2]
-    folder = tmp_path / "second"
-    folder.mkdir()
-    for name, data in torn.items():
-        (folder / name).write_bytes(data)
-    disk = RecordingDisk()
-    disk.trace.extend(acked)
-    work(folder, open_log, draft, range(7, 10), disk)
-    assert any(name.endswith(".torn") for name in (path.name for path in folder.iterdir()))
-    (tmp_path / "cuts").mkdir()
-    assert find_violation(disk, torn, tmp_path / "cuts", open_log) is None
+    marks = [step for step in first_life.trace[: last_group + 1] if step[0] == "ack"]
+    torn = next(
+        image for index, image in cuts(first_life.trace, {}) if index == last_group + 1 and _is_torn(image)
+    )
+    root = tmp_path / "again"
+    lay(torn, root)
+    disk = RecordingDisk(root)
+    disk.trace.extend(marks)
+    work(root, open_log, draft, range(7, 10), disk)
+    assert any(path.suffix == ".torn" for path in (root / "log").iterdir())
+    assert find_violation((disk, torn), tmp_path / "cuts", open_log, keys) is None
+
+
+def _is_torn(image):
+    last = max(name for name in image if name.endswith(".seg"))
+    data = image[last]
+    return any(record.torn for record in verify.records(data, data.index(b"\n\n") + 2))
+
+
+def test_no_cut_around_the_reserve_loses_anything(tmp_path, open_log, draft, keys, root):
+    """The disk fills, the reserve is given up and made again; cuts fall everywhere between."""
+    disk, free = RecordingDisk(root), [10_000]
+    disk.free = lambda _folder: free[0]
+    space = Thresholds(low=3_000, reserve=2_000)
+    log = open_log(root / "log", disk=disk, space=space, **OPTIONS)
+    append(log, disk, draft(0, "train.run"))
+    free[0] = 1_000
+    append(log, disk, draft(1, "train.run.failed", cause=0))
+    free[0] = 10_000
+    append(log, disk, draft(2))
+    log.close()
+    assert [step[0] for step in disk.trace if step[1] == "log/reserve"] == ["create", "unlink", "create"]
+    assert find_violation((disk, {}), tmp_path / "cuts", open_log, keys) is None

@@ -5,38 +5,28 @@ from __future__ import annotations
 import json
 
 import pytest
+from tests.integration.audit.logbook import Book
 
+from holdfast.audit.event import Actor
 from holdfast.errors import UntrustedRequest, UsageRefused
-from holdfast.index import query
+from holdfast.index import describe, library, query
 from holdfast.index.ingest import Index
 
 
 @pytest.fixture(scope="module")
 def index(tmp_path_factory):
-    from datetime import UTC, datetime
-
-    from holdfast.audit.event import Actor, Draft
-    from holdfast.audit.log import Log
-    from holdfast.audit.signer import LogSigner
-
     folder = tmp_path_factory.mktemp("sql")
     (folder / "index").mkdir()
-    log = Log.open(
-        folder / "log",
-        origin="holdfast.example/test/0",
-        signer=LogSigner.generate(),
-        clock=lambda: (datetime.now(UTC), "host"),
-    )
     alice, bob = Actor("alice", 1000, "operator", "s"), Actor("bob", 1001, "auditor")
-    intent = log.append(Draft("train.run", alice, params={"text": "x'y"}))
-    log.append(Draft("train.run.done", alice, cause=intent.seq))
+    book = Book()
+    book.act("bundle.import", {"path": "x'y"}, {}, who=alice)
     for number in range(18):
-        log.append(Draft("audit.read", bob, params={"number": number}))
+        book.add("audit.read", {"what": "sql", "request": {"number": number}}, who=bob)
+    book.save(folder / "log")
     index = Index(folder / "log", folder / "index")
-    index.ingest(log.size)
+    index.ingest(20)
     yield index
     index.close()
-    log.close()
 
 
 @pytest.fixture
@@ -47,14 +37,14 @@ def cursor(index):
     cursor.close()
 
 
-def ask(cursor, text, limit=100, seconds=5.0):
-    return query.sql(cursor, text, limit=limit, seconds=seconds)
+def ask(cursor, text, limit=100, seconds=5.0, **given):
+    return query.sql(cursor, text, given, limit=limit, seconds=seconds)
 
 
 def test_a_select_gives_typed_columns_and_plain_rows(cursor):
     answer = ask(
         cursor,
-        "SELECT seq, time, params->>'text' AS text, 1.5::DECIMAL(4,2), 2::HUGEINT ** 70, [seq], {'a': seq}, 'x'::BLOB FROM events ORDER BY seq",
+        "SELECT seq, time, params->>'path' AS text, 1.5::DECIMAL(4,2), 2::HUGEINT ** 70, [seq], {'a': seq}, 'x'::BLOB FROM events ORDER BY seq",
     )
     assert answer["columns"][:3] == [
         {"name": "seq", "type": "BIGINT"},
@@ -132,13 +122,15 @@ def test_useful_selects_pass(cursor, text):
         "SELECT 1 + ",
         "SELECT 'a'::INTEGER",
         "SELECT $1",
-        "SELECT '" + "x" * 70_000 + "'",
+        "SELECT ?",
+        "SELECT $name",
+        pytest.param("SELECT '" + "x" * 17_000 + "'", id="too long"),
     ],
 )
 def test_everything_else_is_refused_and_says_why(cursor, text):
     with pytest.raises(UntrustedRequest) as caught:
         ask(cursor, text)
-    assert caught.value.key.startswith("index.sql-")
+    assert caught.value.key.startswith(("index.sql-", "query."))
     assert ask(cursor, "SELECT 1")["rows"] == [[1]]
 
 
@@ -156,6 +148,21 @@ def test_a_greedy_statement_is_stopped(cursor):
     with pytest.raises(UntrustedRequest) as caught:
         ask(cursor, "SELECT list(repeat('x', 100000) || range) FROM range(1000000)", seconds=60)
     assert caught.value.key == "index.sql-memory"
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        (f"SELECT {'(' * 450}1{'+1)' * 450}", "index.sql-too-deep"),
+        ("SELECT * FROM (" * 600 + "SELECT 1" + ")" * 600, "index.sql-too-deep"),
+        ("SELECT INTERVAL '1000000000 days'", "index.sql-value"),
+        ("SELECT INTERVAL '100000000 years'", "index.sql-value"),
+    ],
+)
+def test_what_python_cannot_hold_is_refused_like_anything_else(cursor, text, key):
+    with pytest.raises(UntrustedRequest) as caught:
+        ask(cursor, text)
+    assert caught.value.key == key
 
 
 def test_rows_and_size_are_limited_and_said_to_be(cursor):
@@ -184,8 +191,8 @@ def test_pages_go_back_through_all_events_newest_first(cursor):
 @pytest.mark.parametrize(
     ("wanted", "seqs"),
     [
-        ({"action": "train.run"}, [1, 0]),
-        ({"action": "train.run.done"}, [1]),
+        ({"action": "bundle.import"}, [1, 0]),
+        ({"action": "bundle.import.done"}, [1]),
         ({"person": "alice"}, [1, 0]),
         ({"role": "auditor", "since": "2999-01-01"}, []),
         ({"cause": 0}, [1, 0]),
@@ -206,3 +213,55 @@ def test_unknown_filters_are_refused(cursor):
         query.page(cursor, before=None, limit=1, wanted={"1=1; --": 1})
     with pytest.raises(UntrustedRequest):
         query.page(cursor, before=None, limit=1, wanted={"since": "yesterday"})
+
+
+def test_an_answer_says_of_which_part_of_which_log_it_is(index, cursor):
+    answer = ask(cursor, "SELECT 1")
+    assert (answer["origin"], answer["first"], answer["size"]) == ("holdfast.example/book/0", 0, 20)
+    assert answer["root"] == index._tree.root().hex()
+
+
+def test_parameters_are_bound_and_typed(cursor):
+    text = "-- $who text: Who.\n-- $from integer = 0: From.\nSELECT count(*) FROM events WHERE person = $who AND seq >= $from"
+    assert ask(cursor, text, who="bob")["rows"] == [[18]]
+    assert ask(cursor, text, who="bob", **{"from": "10"})["rows"] == [[10]]
+    assert ask(cursor, text, who="' OR true --")["rows"] == [[0]]
+    assert ask(cursor, "SELECT $a || $b", a="x", b="'y")["rows"] == [["x'y"]]
+    timed = "-- $since time: From then on.\nSELECT count(*) FROM events WHERE time >= $since"
+    assert ask(cursor, timed, since="2026-01-01T00:00:11Z")["rows"] == [[10]]
+    assert ask(cursor, timed, since="2026-01-01T01:00:11+01:00")["rows"] == [[10]]
+
+
+@pytest.mark.parametrize(
+    ("text", "given"),
+    [
+        ("-- $who text: Who.\nSELECT $who", {}),
+        ("-- $n integer: N.\nSELECT $n", {"n": "1; DROP TABLE events"}),
+        ("-- $n integer: N.\nSELECT $n", {"n": "1", "m": "2"}),
+        ("-- $n integer: N.\nSELECT 1", {"n": "1"}),
+        ("SELECT $n", {"m": "1"}),
+        ("SELECT 1", {"m": "1"}),
+    ],
+)
+def test_parameters_that_do_not_fit_are_refused(cursor, text, given):
+    with pytest.raises(UntrustedRequest):
+        ask(cursor, text, **given)
+
+
+@pytest.mark.parametrize("one", library.known(), ids=lambda one: one.name)
+def test_every_query_that_comes_along_can_be_run(cursor, one):
+    checked = describe.check(cursor, one.sql)
+    assert len(checked["columns"]) > 1
+    assert one.about.endswith(".")
+    assert all(each.about for each in one.parameters)
+
+
+def test_the_schema_lists_every_table_with_its_comments(cursor):
+    listed = describe.schema(cursor)["tables"]
+    names = [one["name"] for one in listed]
+    assert {"events", "head", "event_types", "acts", "denials", "lineage", "answers", "completeness"} <= set(
+        names
+    )
+    for one in listed:
+        assert one["about"]
+        assert all(column["about"] and column["type"] for column in one["columns"])

@@ -302,6 +302,13 @@ class Daemon:
         async with self.session(who) as client:
             return await operations.admit(client, self.place.pairs[who], request)
 
+    async def until(self, action: str, count: int = 1) -> list:
+        """Wait until so many events of an action are on the record."""
+        async with asyncio.timeout(RUN_SECONDS):
+            while len(found := self.events(action)) < count:  # noqa: ASYNC110 - the log tells nobody here
+                await asyncio.sleep(0.01)
+        return found
+
     def actions(self) -> list[str]:
         return [event.action for event in self.services.log.events()]
 
@@ -329,6 +336,7 @@ class Place:
     pairs: dict[str, KeyPair]
     keys: Path
     uids: dict[str, int] = field(default_factory=dict)
+    audit: dict[str, int] = field(default_factory=dict)  # of the site document
 
     @property
     def home(self) -> Home:
@@ -346,6 +354,8 @@ class Place:
             "threads = 1",
             "[serving]",
             "port = 0",
+            "[audit]",
+            *(f"{name} = {value}" for name, value in self.audit.items()),
         ]
         for name, roles in (people or PEOPLE).items():
             uid = self.uids.get(name, os.getuid())
@@ -377,8 +387,8 @@ class Place:
         return Path(shutil.copytree(medium, self.media_root / name))
 
     @asynccontextmanager
-    async def open(self):
-        async with process.opened(self.home) as services:
+    async def open(self, **options):
+        async with process.opened(self.home, **options) as services:
             yield Daemon(self, services)
 
     def environment(self) -> dict[str, str]:

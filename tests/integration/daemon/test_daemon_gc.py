@@ -7,6 +7,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+from tests import recorded
 
 from holdfast.artefact import Kind
 from holdfast.audit.event import Actor
@@ -116,8 +117,8 @@ async def made_here(daemon, base):
         label=record.label,
         parents=(base,),
     )
-    async with daemon.services.recorder.act(OLGA, "eval.run", {}) as act:
-        act.outcome = {"artefacts": [found.to_json()]}
+    async with daemon.services.recorder.act(OLGA, "eval.run", recorded.sample("eval.run")) as act:
+        act.outcome = recorded.sample("eval.run.done", artefacts=[found.to_json()])
     return found
 
 
@@ -151,16 +152,16 @@ async def test_what_begins_between_plan_and_removal_is_spared_or_refused(daemon,
     """A job that took what was planned to go, before that was on the record, keeps it."""
     held = bases(daemon)[1]
     recorder = daemon.services.recorder
-    real, job = recorder.fact, daemon.services.jobs.open_job(9999, "train.run")
+    real, job = recorder.record, daemon.services.jobs.open_job(9999, "train.run")
 
-    async def beginning(actor, action, params, **named):
-        if action == "store.gc":
+    async def beginning(draft):
+        if draft.action == "store.gc":
             job.uses = frozenset({held})
             with pytest.raises(Conflict):
                 daemon.services.leases.take("bundle.import", {held})
-        return await real(actor, action, params, **named)
+        return await real(draft)
 
-    monkeypatch.setattr(recorder, "fact", beginning)
+    monkeypatch.setattr(recorder, "record", beginning)
     done = await collect(daemon)
     await job.emit("result", result={})
     assert daemon.services.store.has(held)
@@ -175,9 +176,7 @@ async def test_what_waits_in_quarantine_keeps_what_it_relies_on(daemon, line, pr
         daemon.place.insert(press.publish("fifth", version="666666", previous=line.fourth), "fifth")
     )
     relied = {
-        one["digest"]
-        for one in daemon.state.imports[waiting].facts["artefacts"]
-        if daemon.services.store.has(one["digest"])
+        one.digest for one in daemon.state.imports[waiting].artefacts if daemon.services.store.has(one.digest)
     }
     assert relied
     await collect(daemon)
@@ -206,6 +205,7 @@ from types import SimpleNamespace
 from holdfast.daemon import housekeeping, process
 from holdfast.daemon.sessions import Session
 from holdfast.paths import Home
+from tests import recorded
 async def work():
     async with process.opened(Home(Path(sys.argv[1]))) as services:
         real = services.store.remove

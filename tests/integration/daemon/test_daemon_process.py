@@ -12,6 +12,7 @@ import sys
 import psutil
 import pytest
 from scripts.crafted import gguffile
+from tests import recorded
 
 from holdfast.artefact import Kind
 from holdfast.audit.event import Actor
@@ -143,8 +144,10 @@ def stocked_models(place):
                 meta={"base": base.digest, "quantization": "q8_0", "part": "model"},
             )
             olga = Actor(person="olga", uid=0, role="operator", session="s")
-            async with daemon.services.recorder.act(olga, "model.convert", {}) as act:
-                act.outcome = {"artefacts": [found.to_json()]}
+            async with daemon.services.recorder.act(
+                olga, "model.convert", recorded.sample("model.convert")
+            ) as act:
+                act.outcome = recorded.sample("model.convert.done", artefacts=[found.to_json()])
 
     asyncio.run(work())
 

@@ -6,6 +6,7 @@ import copy
 import json
 
 import pytest
+from tests import recorded
 
 from holdfast import canonical
 from holdfast.audit.event import Actor
@@ -76,7 +77,8 @@ async def test_the_receipt_of_several_volumes_names_media_people_and_proofs(daem
     assert people["approver"]["fingerprint"] == known["bob"].fingerprint
     assert people["approver"]["statement"]["request"] == str(request)
     assert len(people["approver"]["signatures"]) == 2
-    assert len(facts["proofs"]) == 1 + 3 * count + 2
+    assert len(facts["proofs"]) == 1 + 3 * count + 3 + 2
+    assert len(facts["checkpoints"]) == 1
     assert {one["kind"] for one in facts["artefacts"]} == {"base", "tokenizer", "suite"}
 
 
@@ -152,6 +154,15 @@ async def test_even_its_own_appliance_cannot_make_a_receipt_say_what_the_log_doe
     forged = facts["proofs"][1]["event"].replace("alice", "olgaa")
     assert "is not proven" in lie(lambda one: one["proofs"][1].update(event=forged))[0]
     assert lie(lambda one: one["proofs"].pop())
+    listed = next(at for at, one in enumerate(facts["proofs"]) if "artefact.listed" in one["event"])
+
+    def leave_out(one):
+        del one["proofs"][listed], one["artefacts"][0]
+
+    unlisted = "the artefacts that it carries are not the list that the import's outcome names"
+    assert unlisted in lie(leave_out)
+    assert lie(lambda one: one["checkpoints"].clear())
+    assert lie(lambda one: one.update(checkpoints="x")) == ["its checkpoints are not a list of at most 16"]
     assert lie(lambda one: one["proofs"].reverse())
     assert lie(lambda one: one.pop("trust")) == ["its sections are not those of a receipt"]
     assert lie(lambda one: one.update(proofs=[])) == ["it carries 0 events; 1 to 4096 are allowed"]
@@ -168,7 +179,7 @@ async def test_a_decision_without_the_second_persons_signature_is_seen(daemon, m
     approval = {"statement": body["statement"], "signatures": body["signatures"]}
     params = {"request": request, "requester": "alice", "approval": approval}
     async with daemon.services.recorder.act(bob, "bundle.admit", params) as act:
-        act.outcome = {"request": request, "generation": 2, "artefacts": [], "root": None}
+        act.outcome = recorded.sample("bundle.admit.done", request=request, generation=2, artefacts=0)
     verdict = verify(await written(daemon, request))
     assert any("signature does not hold" in text for text in faults(verdict))
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
+from tests import recorded
 from tests.integration.daemon import late
 
 from holdfast import canonical, errors
 from holdfast.artefact import Artefact, FileRef, Kind
 from holdfast.audit.event import Actor
 from holdfast.audit.verify import MAX_EVENT
-from holdfast.cli import output
+from holdfast.cli import keyfiles, output, service
 from holdfast.client import operations
 from holdfast.daemon import admissible, imports, intake, models, quarantine, workbench
+from holdfast.daemon.recorder import Recorder
 from holdfast.errors import (
     Conflict,
     NoSpace,
@@ -24,6 +28,8 @@ from holdfast.errors import (
     VerificationFailed,
     WorkerFailed,
 )
+from holdfast.governance import listing
+from holdfast.keys import person
 from holdfast.media import claims, trusthome
 from holdfast.report import folder
 from holdfast.report.sign import RECEIPT
@@ -103,8 +109,10 @@ async def test_what_was_made_here_and_damaged_is_whole_once_it_was_made_again(st
         found = await intake.adopt(
             daemon.services, Kind.DATASET, "rows", "1", {"rows.jsonl": source}, label=label
         )
-        async with daemon.services.recorder.act(OLGA, "model.convert", {}) as act:
-            act.outcome = {"artefacts": [found.to_json()]}
+        async with daemon.services.recorder.act(
+            OLGA, "model.convert", recorded.sample("model.convert")
+        ) as act:
+            act.outcome = recorded.sample("model.convert.done", artefacts=[found.to_json()])
         return found
 
     async with stocked.open() as daemon:
@@ -133,8 +141,15 @@ async def test_a_media_s_gguf_is_not_taken_for_one_that_was_made_here(stocked):
             parents=(base.digest,),
             meta={"base": base.digest, "quantization": "q8_0", "part": "model"},
         )
-        async with daemon.services.recorder.act(OLGA, "bundle.admit", {}) as act:
-            act.outcome = {"generation": 2, "artefacts": [forged.to_json()], "floor": None, "root": None}
+        recorder = daemon.services.recorder
+        async with recorder.act(OLGA, "bundle.import", {"path": "/m"}) as act:
+            for told in listing.divide(forged, {}):
+                await recorder.fact(OLGA, listing.LISTED, told, cause=act.seq)
+            told = {"artefacts": 1, "listing": listing.digest_of([forged.digest])}
+            act.outcome = recorded.sample("bundle.import.done", **told)
+        request = act.seq
+        async with recorder.act(OLGA, "bundle.admit", recorded.sample("bundle.admit")) as act:
+            act.outcome = recorded.sample("bundle.admit.done", request=request, generation=2)
         assert daemon.state.is_active(forged.digest)
         with pytest.raises(NotFound) as caught:
             models.find_gguf(daemon.services, base, "q8_0")
@@ -168,11 +183,12 @@ async def test_of_an_import_that_is_just_ending_no_other_takes_the_place(stocked
         stocked.open() as daemon,
         daemon.services.recorder.act(OLGA, "bundle.import", {"path": "/m"}) as act,
     ):
-        facts = {"manifest": verified.digest}
+        facts = recorded.sample("bundle.verified", manifest=verified.digest)
         await daemon.services.recorder.fact(OLGA, "bundle.verified", facts, cause=act.seq)
         with pytest.raises(Conflict) as caught:
             imports._check_open(daemon.services, verified)
         assert (caught.value.key, caught.value.fields["job"]) == ("bundle.importing", act.seq)
+        act.outcome = recorded.sample("bundle.import.done")
 
 
 async def test_a_decision_and_an_import_of_one_medium_exclude_each_other(stocked, media):
@@ -244,9 +260,10 @@ async def test_a_receipt_shows_an_approval_that_the_daemon_should_not_have_taken
             body = signed(await client.call("GET", f"/v1/bundles/{request}"), who, **changes)
         role = "administrator" if who == "bob" else "auditor"
         actor = Actor(person=who, uid=0, role=role, session="s")
-        params = {"request": request, "requester": "alice", "approval": body}
+        approval = {"statement": body["statement"], "signatures": body["signatures"]}
+        params = {"request": request, "requester": "alice", "approval": approval}
         async with daemon.services.recorder.act(actor, "bundle.admit", params) as act:
-            act.outcome = {"request": request, "generation": 2, "artefacts": [], "root": None}
+            act.outcome = recorded.sample("bundle.admit.done", request=request, generation=2, artefacts=0)
         out = stocked.folder / "receipt"
         async with daemon.session("aude") as client:
             job = (await client.call("POST", f"/v1/bundles/{request}/receipt"))["job"]
@@ -284,3 +301,52 @@ def test_an_error_tells_a_terminal_nothing_but_text(capsys):
     assert "\x1b]0" not in told
     assert "\x1b[2J" not in told
     assert "\\x1b]0;verified\\x07\\u202e name." in told
+
+
+async def test_a_site_of_many_people_is_founded_in_several_events(place, media, monkeypatch, tmp_path):
+    """A record has 5.5 KB with its keys; what a start was cut short in, the next one brings to its end."""
+    names = [f"person{at:02}" for at in range(20)]
+    place.pairs = {**place.pairs, **{name: person.generate(name) for name in names}}
+    shutil.copytree(place.keys, tmp_path / "keys")
+    for name in names:
+        keyfiles.public(tmp_path / "keys", name).write_bytes(
+            canonical.encode(place.pairs[name].public.to_json())
+        )
+    place.keys = tmp_path / "keys"
+    founded = {"alice": ["administrator"], "aude": ["auditor"], **{name: ["administrator"] for name in names}}
+    service.found_home(place.home, place.site_document(**founded))
+    place.media_root.mkdir()
+    place.pin(media.first)
+
+    fact, said = Recorder.fact, []
+
+    async def cut(self, actor, action, params, **named):
+        said.append(action)
+        if said.count("people.listed") == 2:
+            raise NoSpace("disk.full", "The disk is full.", remedy="Make room.")
+        return await fact(self, actor, action, params, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Recorder, "fact", cut)
+        with pytest.raises(NoSpace):
+            async with place.open():
+                pass
+    medium = place.insert(media.first)
+    async with place.open() as daemon:
+        assert [*daemon.state.people] == [*founded]
+        assert daemon.state.awaited == 0
+        assert len(daemon.events("people.listed")) == 4
+        assert all(len(found.params["people"]) == 5 for found in daemon.events("people.listed")[:-1])
+        request = await daemon.take_in(medium)
+        await daemon.admit(request, "person19")
+        out = place.folder / "receipt"
+        async with daemon.session("aude") as client:
+            job = (await client.call("POST", f"/v1/bundles/{request}/receipt"))["job"]
+            await client.finish(job)
+            await operations.save_report(client, job, out)
+        files = folder.read(out)
+        assert verify(files).ok
+        approver = json.loads(files[RECEIPT.facts])["people"]["approver"]
+        assert approver["fingerprint"] == place.pairs["person19"].public.fingerprint
+    async with place.open() as daemon:
+        assert len(daemon.events("people.listed")) == 4

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
+from tests import recorded
 from tests.integration.daemon import late
 from tests.integration.serving.crafted import write_model
 
@@ -81,8 +82,8 @@ async def convert(daemon, source):
         parents=(base.digest, tokenizer.digest),
         meta={"base": base.digest, "quantization": "q8_0", "part": "model"},
     )
-    async with daemon.services.recorder.act(OLGA, "model.convert", {}) as act:
-        act.outcome = {"artefacts": [found.to_json()]}
+    async with daemon.services.recorder.act(OLGA, "model.convert", recorded.sample("model.convert")) as act:
+        act.outcome = recorded.sample("model.convert.done", artefacts=[found.to_json()])
     return found
 
 
@@ -326,3 +327,15 @@ async def test_expiry_never_stops_serving(daemon, gguf, media):
         await daemon.take_in(daemon.place.insert(media.second, "second"))
     assert (caught.value.key, caught.value.exit_code) == ("trust.expired", 3)
     assert "holdfast exception ask expired" in caught.value.remedy
+
+
+async def test_an_older_trust_state_does_not_bring_an_older_revocation_list_back(daemon, news):
+    path = daemon.place.home.trust / trusthome.FILE
+    older = path.read_bytes()  # as a backup from before may hold it
+    await admit(daemon, news.first, "news1")
+    await admit(daemon, news.second, "news2")
+    path.write_bytes(older)
+    with pytest.raises(HoldfastError) as caught:
+        await daemon.take_in(daemon.place.insert(news.first, "again"))
+    assert caught.value.key == "trust.revocations-rollback"
+    assert caught.value.fields["trusted"] == 2

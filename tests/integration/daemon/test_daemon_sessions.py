@@ -24,13 +24,15 @@ def answered(daemon, pair, who, challenge, site=None):
 
 
 async def denied(daemon, call, kind=NotAuthenticated):
-    """Await a refusal, and see that it is on the record."""
-    before = len(daemon.events("access.denied"))
+    """Await a refusal of somebody without a session, and see that it is counted on the record."""
+    before = len(daemon.events("access.refused"))
     with pytest.raises(kind) as caught:
         await call
-    events = daemon.events("access.denied")
-    assert len(events) == before + 1
-    assert events[-1].params["reason"] == caught.value.key
+    await daemon.services.refusals.flush()
+    events = daemon.events("access.refused")[before:]
+    assert sum(event.params["count"] for event in events) == 1
+    assert events[-1].params["reasons"] == {caught.value.key: 1}
+    assert events[-1].params["person"] is None
     assert caught.value.exit_code == 4
     return caught.value
 
@@ -86,7 +88,7 @@ async def test_a_person_comes_only_as_a_local_user_who_may_and_a_session_stays_w
             await denied(daemon, other.call("GET", "/v1/bundles"))
             other._token = None
             assert await client.call("GET", "/v1/bundles")
-        assert daemon.events("access.denied")[-1].params["uid"] == os.getuid() + 1
+        assert daemon.events("access.refused")[-1].params["uids"] == {str(os.getuid() + 1): 1}
 
 
 async def test_without_a_session_there_is_the_status_and_nothing_else(daemon):

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 from tests.integration.faults.platter import QUICK, Recorder
 from tests.integration.media import crafted
 
-from holdfast import artefact
 from holdfast.audit import reconcile
-from holdfast.audit.event import Actor, Event, timestamp
+from holdfast.audit.event import Actor, Event, Source, timestamp
+from holdfast.audit.sealed import SealedStore
 from holdfast.daemon import admission, housekeeping, imports, process, quarantine
 from holdfast.daemon.recorder import DAEMON
 from holdfast.errors import HoldfastError
+from holdfast.governance import listing
 from holdfast.governance.exceptions import write_time
 from holdfast.governance.state import State
 from holdfast.media import trusthome
@@ -63,7 +64,8 @@ class House:
         self.state = State()
         for event in self.events:
             self.state.apply(event)
-        self.services = SimpleNamespace(home=self.home, state=self.state, importing={})
+        sealed = SealedStore(self.home.keys / "subjects", self.home.sealed, lambda: crafted.NOW)
+        self.services = SimpleNamespace(home=self.home, state=self.state, importing={}, sealed=sealed)
 
     @property
     def store(self) -> Store:
@@ -86,6 +88,7 @@ class House:
             seq=len(self.events),
             time=timestamp(crafted.NOW),
             clock="host",
+            source=Source("daemon", "0" * 16, len(self.events)),
         )
         self.events = [*self.events, event]
         self.state.apply(event)
@@ -125,8 +128,11 @@ class House:
                     taken = imports._copy(self.services, verdict, progress, lambda: False)
                     outcome = {"missing": list(taken.missing)}
                     if not taken.missing:
+                        for told in (told for one in verdict.artefacts for told in listing.divide(one, {})):
+                            self.record(listing.LISTED, told, request)
                         quarantine.keep_trust(self.services, verdict)
-                        outcome["artefacts"] = [one.to_json() for one in verdict.artefacts]
+                        outcome["artefacts"] = len(verdict.artefacts)
+                        outcome["listing"] = listing.digest_of(one.digest for one in verdict.artefacts)
         except HoldfastError as error:
             self.record("bundle.import.failed", {"error": error.key, "message": error.message}, request)
             raise
@@ -145,17 +151,16 @@ class House:
     def admit(self, request: int) -> int:
         """Admit a request; gives the generation."""
         found = self.state.imports[request]
-        artefacts = [artefact.parse(one) for one in found.facts["artefacts"]]
         intent = self.record("bundle.admit", {"request": request}, actor=BOB)
         try:
-            generation = admission._activate(self.services, found, artefacts)
+            generation = admission._activate(self.services, found, found.artefacts)
         except HoldfastError as error:
             self.record("bundle.admit.failed", {"error": error.key, "message": error.message}, intent, BOB)
             raise
         outcome = {
             "request": request,
             "generation": generation,
-            "artefacts": found.facts["artefacts"],
+            "artefacts": len(found.artefacts),
             "floor": found.facts["floor"],
             "root": {
                 "version": found.facts["root_version"],

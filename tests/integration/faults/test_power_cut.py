@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 ENDS = frozenset({"bundle.admit.done", "bundle.reject"})  # after which a journal's promises are over
 SITES = [  # every line that asks for a sync, innermost first, without its number
     "copy.py:_sync",
-    "disk.py:_draft < disk.py:create_file < generations.py:create",
+    "disk.py:_draft < disk.py:create_file < generations.py:put",
     "disk.py:_draft < disk.py:write_file < generations.py:activate",
     "disk.py:_draft < disk.py:write_file < journal.py:_rewrite",
     "disk.py:_draft < disk.py:write_file < trusthome.py:_write",
-    "disk.py:create_file < generations.py:create",
+    "disk.py:create_file < generations.py:put",
     "disk.py:make_folders < files.py:__init__",
     "disk.py:make_folders < generations.py:__init__",
     "disk.py:make_folders < importer.py:take_in",

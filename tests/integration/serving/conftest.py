@@ -23,6 +23,7 @@ from holdfast.serving.answer import Desk
 from holdfast.serving.engine import Engine
 from holdfast.serving.gate import Vault
 from holdfast.serving.openai import Endpoint
+from holdfast.serving.refused import Refused, counting_protocol
 from holdfast.serving.template import ChatTemplate
 
 LABEL = Label("internal", frozenset(), frozenset({"site"}))
@@ -86,6 +87,7 @@ class MemoryRecorder:
 
     def __init__(self):
         self.acts = []
+        self.facts = []
         self.refuse = set()
         self.hold = {}
 
@@ -96,6 +98,10 @@ class MemoryRecorder:
             raise NotRecorded("audit.test", "/secret/path is full", remedy="None.")
         self.acts.append(act)
         return Kept(len(self.acts) - 1, f"sha256:{len(self.acts):064d}")
+
+    async def fact(self, action, params):
+        self.facts.append((action, params))
+        return Kept(len(self.facts) - 1, "")
 
     def held(self, action):
         self.hold[action] = Future()
@@ -115,8 +121,16 @@ class Server:
         weights = self.engine.weights["base"]
         templates = {"base": ChatTemplate(weights.template(), weights.special_texts())}
         self.desk = Desk(self.engine, self.recorder)
-        app = Endpoint(settings, self.engine, self.desk, templates, time.time).app(self.vault)
-        config = uvicorn.Config(app, lifespan="off", log_config=None, ws="none", timeout_graceful_shutdown=5)
+        self.refused = Refused(self.recorder.fact, time.monotonic)
+        self.endpoint = Endpoint(settings, self.engine, self.desk, templates, time.time, refused=self.refused)
+        config = uvicorn.Config(
+            self.endpoint.app(self.vault),
+            lifespan="off",
+            log_config=None,
+            ws="none",
+            timeout_graceful_shutdown=5,
+            http=counting_protocol(self.refused),
+        )
         self._uvicorn = uvicorn.Server(config)
         self._ready = threading.Event()
         self._socket = socket.socket(socket.AF_UNIX)
@@ -133,6 +147,7 @@ class Server:
         await self._uvicorn.serve(sockets=[self._socket])
         await asyncio.to_thread(self.engine.stop)
         await self.desk.drain()
+        await self.refused.close()
 
     def close(self):
         self._uvicorn.should_exit = True

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import socket
+import time
+from collections import Counter
 
 import pytest
 
@@ -216,3 +218,64 @@ def test_a_stopped_engine_is_seen_in_health_and_answers_fail_on_the_record(serve
     assert reply.status_code == 500
     assert reply.json()["error"]["message"] == "The request could not be answered."
     assert actions(server) == ["answer", "answer.failed"]
+
+
+def refused(server):
+    """Stop counting, and give what was counted: events, reasons, keys."""
+    import asyncio
+
+    asyncio.run_coroutine_threadsafe(server.refused.close(), server.loop).result()
+    reasons, keys = Counter(), Counter()
+    for action, params in server.recorder.facts:
+        assert action == "serve.refused"
+        assert params["count"] == sum(params["reasons"].values())
+        reasons.update(params["reasons"])
+        keys.update(params["keys"])
+    return len(server.recorder.facts), reasons, keys
+
+
+def test_who_knocks_a_thousand_times_without_a_key_is_counted_in_a_few_events(server):
+    begun = time.monotonic()
+    with server.http("hf-nobody") as client:
+        for number in range(1000):
+            client.request("POST" if number % 2 else "GET", "/v1/models", content=b"{" * number)
+    for _ in range(5):
+        with socket.socket(socket.AF_UNIX) as raw:
+            raw.connect(server.path)
+            raw.sendall(b"\x16\x03\x01 this is no HTTP\r\n\r\n")
+            assert b"400" in raw.recv(100)
+    events, reasons, keys = refused(server)
+    assert reasons == {"serve.key-unknown": 1000, "serve.malformed": 5}
+    assert keys == {}
+    assert events <= 3 + (time.monotonic() - begun)  # one a second, the first at once, the last on stopping
+    assert server.recorder.acts == []
+
+
+def test_what_is_not_there_for_a_key_is_counted_with_the_key_and_wrong_words_are_not(server):
+    with server.http() as client:
+        for name in ("nothing", "base:two"):
+            assert client.post(CHAT, json=BODY | {"model": name}).status_code == 404
+        assert client.get("/v1/nothing").status_code == 404
+        assert client.post(CHAT, json={"model": 7}).status_code == 400
+        assert client.get(CHAT).status_code == 405
+    with server.http() as client:
+        client.headers.pop("authorization")
+        assert client.post("/health").status_code == 405
+    _, reasons, keys = refused(server)
+    assert reasons == {"serve.model-unknown": 2, "serve.route-unknown": 1, "serve.method": 1}
+    assert keys == {server.key.id: 3}
+
+
+def test_while_the_log_takes_nothing_new_questions_are_turned_away_and_counts_wait(server):
+    with server.http() as client, server.http("hf-nobody") as stranger:
+        server.loop.call_soon_threadsafe(server.endpoint.pause, True)
+        for _ in range(3):
+            reply = client.post(CHAT, json=BODY)
+            assert (reply.status_code, reply.json()["error"]["code"]) == (503, "not_recorded")
+            assert stranger.get("/v1/models").status_code == 401
+        assert client.get("/health").status_code == 200
+        assert (server.recorder.acts, server.recorder.facts) == ([], [])
+        server.loop.call_soon_threadsafe(server.endpoint.pause, False)
+        assert client.post(CHAT, json=BODY).status_code == 200
+    assert actions(server) == ["answer", "answer.done"]
+    assert refused(server)[1] == {"serve.key-unknown": 3}

@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from holdfast.audit import event
+from holdfast.audit.channel import ProducerServer
 from holdfast.audit.log import Log
-from holdfast.audit.producer import ProducerServer
 from holdfast.audit.sealed import SealedStore
 from holdfast.audit.signer import LogSigner
 from holdfast.confine.embedded import EmbeddedLauncher
@@ -136,7 +136,8 @@ async def test_the_main_path_behind_walls(site):
     assert (last, code, site.denied) == ({"result": {"served": 2}}, 0, [])
     assert "Hello" not in worker.log_tail
     assert "Traceback" not in worker.log_tail
-    events = site.events()
+    *events, refused = site.events()
+    assert (refused.action, refused.params["count"]) == ("serve.refused", 1)
     assert [found.action for found in events] == ["answer", "answer.done"] * 2
     assert [found.cause for found in events] == [None, 0, None, 2]
     assert receipts["request_seq"] == 0
@@ -144,9 +145,9 @@ async def test_the_main_path_behind_walls(site):
     assert events[0].actor.person == f"tax-office/{site.key.id}"
     assert events[2].params["adapter_digest"].startswith("sha512:2")
     sealed_for = events[0].params["sealed_for"]
-    prompt = json.loads(site.sealed.unseal(sealed_for, events[0].params["commitments"]["prompt"]))
+    prompt = json.loads(site.sealed.unseal(sealed_for, "prompt", events[0].params["commitments"]["prompt"]))
     assert (prompt["messages"][0]["content"], prompt["user"]) == ("Hello", "citizen 7")
-    answer = site.sealed.unseal(sealed_for, events[1].params["commitments"]["answer"]).decode()
+    answer = site.sealed.unseal(sealed_for, "answer", events[1].params["commitments"]["answer"]).decode()
     assert answer == reply.json()["choices"][0]["message"]["content"]
 
 
@@ -225,3 +226,35 @@ async def test_a_withdrawn_model_ends_what_it_answers_and_says_why_while_others_
     await end(worker)
     assert [found.action for found in site.events()] == ["answer", "answer.failed", "answer", "answer.done"]
     assert site.events()[1].params["error"] == "serve.revoked"
+
+
+async def test_refusals_are_counted_by_the_worker_and_the_last_count_is_told_when_it_stops(site):
+    worker = await site.start()
+    await until_ready(worker)
+    async with site.client() as client:
+        client.headers["authorization"] = "Bearer hf-nobody"
+        for _ in range(300):
+            assert (await client.get("/v1/models")).status_code == 401
+        client.headers["authorization"] = f"Bearer {site.secret}"
+        assert (await client.post(CHAT, json=BODY | {"model": "nothing"})).status_code == 404
+    await end(worker)
+    counted = [found.params for found in site.events()]
+    assert {found.action for found in site.events()} == {"serve.refused"}
+    assert {found.source.name for found in site.events()} == {"serve"}
+    assert sum(each["count"] for each in counted) == 301
+    assert sum(each["reasons"].get("serve.key-unknown", 0) for each in counted) == 300
+    assert counted[-1]["keys"] == {site.key.id: 1}
+    assert len(counted) < 30
+
+
+async def test_while_it_is_paused_the_worker_answers_nothing_and_records_nothing(site):
+    worker = await site.start()
+    await until_ready(worker)
+    async with site.client() as client:
+        for number, paused in enumerate((True, False)):
+            await worker.send({"id": number, "request": {"op": "pause", "paused": paused}})
+            assert await worker.receive() == {"id": number, "reply": {"paused": paused}}
+            reply = await client.post(CHAT, json=BODY)
+            assert reply.status_code == (503 if paused else 200)
+            assert len(site.events()) == (0 if paused else 2)
+    await end(worker)

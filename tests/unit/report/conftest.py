@@ -8,6 +8,7 @@ import pytest
 
 from holdfast import hashing
 from holdfast.artefact import Artefact, FileRef, Kind
+from holdfast.governance import listing
 from holdfast.governance.labels import Label
 
 NOW = "2026-11-22T10:00:00.000000Z"
@@ -54,6 +55,16 @@ class Story:
     def act(self, action, person, role, asked, outcome="done", *, uid=1000, **params):
         intent = self.tell(action, person, role, uid=uid, **asked)
         self.tell(f"{action}.{outcome}", person, role, uid=uid, cause=intent, **params)
+        return intent
+
+    def bring(self, person, asked, *found, uid=1000, **params):
+        """Tell an import that lists what it brings."""
+        intent = self.tell("bundle.import", person, "administrator", uid=uid, **asked)
+        for one in found:
+            for told in listing.divide(one, {}):
+                self.tell(listing.LISTED, person, "administrator", uid=uid, cause=intent, **told)
+        params |= {"artefacts": len(found), "listing": listing.digest_of(one.digest for one in found)}
+        self.tell("bundle.import.done", person, "administrator", uid=uid, cause=intent, **params)
         return intent
 
     @property
@@ -146,11 +157,11 @@ def make_story():
             artefact("base", "starter-base", size=23_400_000),
             artefact("tokenizer", "starter-tokenizer"),
         )
-        request = story.act(
-            "bundle.import",
+        request = story.bring(
             "bruno",
-            "administrator",
             {"path": "starter"},
+            base,
+            tokenizer,
             uid=1001,
             name="starter",
             version="1.0",
@@ -158,7 +169,6 @@ def make_story():
             manifest=digest("manifest"),
             root_version=1,
             holders=["holder-one", "holder-two"],
-            artefacts=[base.to_json(), tokenizer.to_json()],
             bytes=24_000_000,
             volumes=1,
             requester="bruno",
@@ -170,7 +180,7 @@ def make_story():
             {"request": request, "requester": "bruno"},
             request=request,
             generation=1,
-            artefacts=[base.to_json(), tokenizer.to_json()],
+            artefacts=2,
         )
         data, recipe = artefact("dataset", "harbour-rules"), artefact("recipe", "adapt")
         story.tell("dataset.added", "otto", uid=1000, artefacts=[data.to_json()])

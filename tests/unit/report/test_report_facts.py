@@ -7,7 +7,7 @@ import pytest
 from holdfast import canonical, frames
 from holdfast.artefact import Artefact, FileRef, Kind
 from holdfast.audit import event as events
-from holdfast.audit.event import Actor, Draft, Event, Subject
+from holdfast.audit.event import Actor, Draft, Event, Source, Subject
 from holdfast.governance.labels import Label
 from holdfast.report import facts as facts_module
 from holdfast.report import shape
@@ -40,7 +40,10 @@ def test_event_objects_and_plain_data_give_the_same_facts(make_story, now):
             **{name: event[name] for name in ("action", "params", "cause")},
         }
         events.prepare(Draft(**draft))  # the story is one that the log would take
-        objects.append(Event(**draft, **{name: event[name] for name in ("seq", "time", "clock")}))
+        source = Source("daemon", "0" * 16, event["seq"])
+        objects.append(
+            Event(**draft, **{name: event[name] for name in ("seq", "time", "clock")}, source=source)
+        )
     plain = gather(story.events, site="s", walls={}, now=now, log=story.log)
     assert gather(objects, site="s", walls={}, now=now, log=story.log) == plain
 
@@ -92,13 +95,7 @@ def test_what_was_rejected_weighs_on_no_label(make_story, told):
     story = make_story()
     files = (FileRef("data.bin", 1, "sha512:" + "7" * 128),)
     secret = Label("secret", frozenset(), frozenset({"site"}))
-    request = story.act(
-        "bundle.import",
-        "bruno",
-        "administrator",
-        {},
-        artefacts=[Artefact(Kind.BASE, "other", "1", files, secret).to_json()],
-    )
+    request = story.bring("bruno", {}, Artefact(Kind.BASE, "other", "1", files, secret))
     assert told(story)["banner"] == "SECRET//harbour @site"
     story.act("bundle.reject", "amira", "administrator", {"request": request}, request=request)
     facts = told(story)
@@ -111,6 +108,26 @@ def test_a_denied_access_names_the_person_or_else_the_account(make_story, told):
     story.tell("access.denied", reason="session.unknown", route="/v1/status", person=None)
     story.events[-1]["params"]["uid"] = 77
     assert [row["person"] for row in told(story)["access_denied"]] == ["otto", "uid 77"]
+
+
+def test_counted_refusals_are_added_up_reason_by_reason(make_story, told):
+    story = make_story()
+    many = {"session.missing": 900, "session.refused": 90}
+    story.tell("access.refused", count=1000, seconds=1.5, reasons=many, uids={"7": 1000}, person=None)
+    story.tell(
+        "access.refused", count=3, seconds=0, reasons={"session.missing": 3}, uids={"7": 3}, person=None
+    )
+    story.tell("access.refused", count=5, seconds=1, reasons={"role.missing": 5}, uids={}, person="otto")
+    story.tell("serve.refused", count=8, seconds=1, reasons={"serve.key-unknown": 80, "x": -1}, keys={})
+    rows = told(story)["access_denied"][-5:]
+    assert [(row["person"], row["reason"], row["count"]) for row in rows] == [
+        ("uid 7", "session.missing", 903),
+        ("uid 7", "session.refused", 90),
+        ("uid 7", None, 10),
+        ("otto", "role.missing", 5),
+        ("applications", "serve.key-unknown", 8),
+    ]
+    assert not {"access.refused", "serve.refused"} & told(story)["system"].keys()
 
 
 def test_a_run_names_base_data_recipe_and_adapter(told):
@@ -161,10 +178,8 @@ def test_people_are_told_from_parts_of_the_appliance(told):
 
 def test_every_artefact_is_placed_against_the_zones_of_the_site(make_story, told):
     story = make_story()
-    elsewhere = (
-        story.events[5]["params"] if "artefacts" in story.events[5]["params"] else story.events[4]["params"]
-    )
-    elsewhere["artefacts"][0]["label"]["zones"] = ["overseas"]
+    listed = next(event for event in story.events if event["action"] == "artefact.listed")
+    listed["params"]["artefact"]["label"]["zones"] = ["overseas"]
     facts = told(story)
     placed = {row["name"]: row["within_zones"] for row in facts["artefacts"]}
     assert (placed["starter-base"], placed["starter-tokenizer"]) == (False, True)
@@ -173,8 +188,8 @@ def test_every_artefact_is_placed_against_the_zones_of_the_site(make_story, told
 
 def test_the_banner_is_the_tightest_label_of_all(make_story, told):
     story = make_story()
-    imported = next(event for event in story.events if event["action"] == "bundle.import.done")
-    imported["params"]["artefacts"][0]["label"] = {
+    listed = next(event for event in story.events if event["action"] == "artefact.listed")
+    listed["params"]["artefact"]["label"] = {
         "level": "secret",
         "compartments": ["x"],
         "zones": ["site", "b"],
@@ -184,8 +199,8 @@ def test_the_banner_is_the_tightest_label_of_all(make_story, told):
 
 def test_what_is_unlabelled_counts_as_the_highest_level(make_story, told):
     story = make_story()
-    imported = next(event for event in story.events if event["action"] == "bundle.import.done")
-    imported["params"]["artefacts"][0]["label"] = None
+    listed = next(event for event in story.events if event["action"] == "artefact.listed")
+    listed["params"]["artefact"]["label"] = None
     facts = told(story)
     assert facts["banner"].startswith("SECRET")
     assert any("no readable label" in gap for gap in facts["gaps"])

@@ -1,22 +1,24 @@
-"""Audit: the log, newest first and a page at a time; the proof of an event; verification of the whole.
+"""Audit: the log, newest first and a page at a time; an event whole, its proof, saved queries, verification of all.
 
 Reading the log is on the record itself, so nothing here is read again without being asked for.
 """
 
 from __future__ import annotations
 
-import json
+import asyncio
+import importlib
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import on
 from textual.widgets import DataTable, Static
 
-from holdfast_tui import actions
+from holdfast_tui import actions, files, queries
 from holdfast_tui.messages import Told
-from holdfast_tui.reading import NOTHING, brief, number, records, told
+from holdfast_tui.reading import number, plain, records, told
 from holdfast_tui.screens.dialogs import Field, Form, Reading
-from holdfast_tui.screens.section import Section, columns
+from holdfast_tui.screens.section import Section, columns, selected
+from holdfast_tui.screens.tables import Picking, Rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -27,9 +29,24 @@ if TYPE_CHECKING:
     from holdfast.canonical import Json
 
 PAGE = 50  # events of one page
-_EVENTS = (("seq", 7), ("time", 19), ("who", 11), ("role", 13), ("action", 22))
+ANSWER = "answer"  # the act whose texts are sealed
+_EVENTS = (("seq", 7), ("time", 14), ("about", 17), ("what", 200))  # arrows show the rest of a long line
 _EMPTY = "No event fits.\n\nPress f to change the filter, r to read the newest page."
 _NOT_YOURS = "Reading the log needs the role auditor.\n\nPress w to switch to such a person."
+_FILTER = {
+    "action": "Action, for example train.run (empty: all)",
+    "person": "Person",
+    "role": "Role: administrator, operator, auditor, service or application",
+    "kind": "Kind of thing, for example adapter, dataset, manifest",
+    "since": "From this time on (UTC), for example 2026-11-01 or 2026-11-01T08:00",
+}
+
+
+class EventReading(Reading):
+    """All that an event holds, with what can be done about it."""
+
+    BINDINGS: ClassVar[list[BindingType]] = actions.bindings(actions.AUDIT, ("proof", "unseal"))
+    KEYS = "p: proof to a file   u: unseal an answer   Arrows: scroll   Esc: back"
 
 
 class AuditSection(Section):
@@ -42,17 +59,18 @@ class AuditSection(Section):
     def __init__(self) -> None:
         super().__init__()
         self._events: dict[int, dict[str, Json]] = {}
-        self._wanted = {"action": "", "who": ""}
+        self._wanted = dict.fromkeys(_FILTER, "")
         self._pages: list[int | None] = [None]  # the `before` of each page, up to the one shown
         self._next: int | None = None
         self._reader: str | None = None
 
     def body(self) -> Iterator[Widget]:
-        """Lay out events and detail.
+        """Lay out what is shown, events and the selected one.
 
         Yields:
             The widgets.
         """
+        yield Static("", id="view", markup=False)
         yield from columns("events", _EVENTS)
         yield Static("", id="event", markup=False)
 
@@ -77,14 +95,11 @@ class AuditSection(Section):
         Returns:
             The daemon's answer.
         """
-        return await self.console_app.link.call(
-            "GET",
-            "/v1/audit/events",
-            limit=PAGE,
-            before=self._pages[-1],
-            action=self._wanted["action"] or None,
-            person=self._wanted["who"] or None,
-        )
+        # The registry of events takes a moment to import, and is not needed for the first screen.
+        await asyncio.to_thread(importlib.import_module, "holdfast_tui.evidence")
+        wanted: dict[str, str | int | None] = {"limit": PAGE, "before": self._pages[-1]}
+        wanted |= {name: text or None for name, text in self._wanted.items()}
+        return await self.console_app.link.call("GET", "/v1/audit/events", None, **wanted)
 
     def show(self, data: dict[str, Json]) -> None:
         """Show a page.
@@ -92,6 +107,8 @@ class AuditSection(Section):
         Args:
             data: The daemon's answer.
         """
+        from holdfast_tui import evidence
+
         events = records(data.get("events"))
         self._events = {number(one["seq"]): one for one in events}
         after = data.get("next")
@@ -103,19 +120,28 @@ class AuditSection(Section):
                     str(one["seq"]),
                     (
                         one["seq"],
-                        str(one["time"])[:19],
-                        told(one["person"]),
-                        told(one["role"]),
-                        one["action"],
+                        told(one.get("time"))[5:19].replace("T", " "),
+                        evidence.about(one),
+                        evidence.sentence(one),
                     ),
                 )
                 for one in events
             ],
             _EMPTY,
         )
+        self._show_view()
         self.query_one("#events", DataTable).move_cursor(row=0, animate=False)
         if not events:
             self.query_one("#event", Static).update("")
+
+    def _show_view(self) -> None:
+        """Say which part of the log is shown, unless it is simply the newest."""
+        parts = [f"{name} {text}" for name, text in self._wanted.items() if text]
+        pages = len(self._pages)
+        parts += [f"page {pages}: n older, b newer"] if pages > 1 else []
+        view = self.query_one("#view", Static)
+        view.update(plain(f"Only {', '.join(parts)}") if pages == 1 else plain(", ".join(parts)))
+        view.display = bool(parts)
 
     def handlers(self) -> Mapping[str, Callable[[], None]]:
         """Name what does this section's actions.
@@ -129,6 +155,9 @@ class AuditSection(Section):
             "older": self._older,
             "newer": self._newer,
             "verify": self._verify,
+            "queries": self._queries,
+            "proof": self._proof,
+            "unseal": self._unseal,
         }
 
     def _older(self) -> None:
@@ -144,61 +173,143 @@ class AuditSection(Section):
             self._read_page(self._pages[:-1])
 
     def _filter(self) -> None:
-        self.app.push_screen(
-            Form(
-                "Show only",
-                [
-                    Field(
-                        "action",
-                        "Action, for example train.run (empty: all)",
-                        self._wanted["action"],
-                        optional=True,
-                    ),
-                    Field("who", "Person (empty: all)", self._wanted["who"], optional=True),
-                ],
-            ),
-            self._filtered,
-        )
+        fields = [Field(name, label, self._wanted[name], optional=True) for name, label in _FILTER.items()]
+        self.app.push_screen(Form("Show only", fields), self._filtered)
 
     def _filtered(self, answer: dict[str, str] | None) -> None:
         if answer is not None:
             self._wanted = {name: text.strip() for name, text in answer.items()}
             self._read_page([None])
 
+    # --- verification
+
     def _verify(self) -> None:
         self.console_app.begin("verifying the log", self._verified)
 
     async def _verified(self) -> None:
+        from holdfast_tui import evidence
+
         found = await self.console_app.link.call("POST", "/v1/audit/verify")
-        problems = [
-            f"event {told(one.get('seq'))}: {told(one.get('what'))}" for one in records(found.get("problems"))
-        ]
-        if found.get("verified"):
-            self.console_app.post_message(
-                Told(f"Verified: {told(found.get('size'))} events, root {brief(found.get('root'))}.")
-            )
-        else:
-            self.app.push_screen(Reading("The log is NOT verified", "\n".join(problems) or NOTHING))
+        title = "Verified" if found.get("verified") else "The log is NOT verified"
+        self.app.push_screen(
+            Reading(f"{title}: {evidence.counted(found)}", "\n".join(evidence.verdict(found)))
+        )
+
+    # --- one event
+
+    def _selected(self) -> dict[str, Json] | None:
+        key = selected(self.query_one("#events", DataTable))
+        return self._events.get(int(key)) if key is not None else None
 
     @on(DataTable.RowHighlighted, "#events")
-    def _highlighted(self, message: DataTable.RowHighlighted) -> None:
-        one = self._events.get(int(message.row_key.value or -1)) if message.row_key.value else None
+    def _highlighted(self) -> None:
+        from holdfast_tui import evidence
+
+        one = self._selected()
         if one is not None:
-            subject = (
-                f"{one['subject_kind']} {brief(one['subject_digest'])} · " if one.get("subject_kind") else ""
-            )
-            cause = f"caused by {one['cause']} · " if one.get("cause") is not None else ""
-            self.query_one("#event", Static).update(
-                f"{told(one.get('sentence'))} Enter shows its proof.\n{subject}{cause}"
-                f"{json.dumps(one.get('params'), ensure_ascii=False)}"
-            )
+            self.query_one("#event", Static).update(f"{evidence.under(one)}\nEnter shows all of it.")
 
     @on(DataTable.RowSelected, "#events")
-    def _open(self, message: DataTable.RowSelected) -> None:
-        if message.row_key.value is not None:
-            self.console_app.begin("proving the event", partial(self._prove, message.row_key.value))
+    def _open(self) -> None:
+        from holdfast_tui import evidence
 
-    async def _prove(self, seq: str) -> None:
-        found = await self.console_app.link.call("GET", f"/v1/audit/proofs/{seq}")
-        event = json.dumps(json.loads(str(found["event"])), indent=2, ensure_ascii=False)
-        self.app.push_screen(Reading(f"Event {seq}, and its proof", f"{event}\n\n{found['proof']}"))
+        one = self._selected()
+        if one is not None:
+            self.app.push_screen(
+                EventReading(f"Event {told(one.get('seq'))}", "\n".join(evidence.described(one)))
+            )
+
+    def _proof(self) -> None:
+        one = self._selected()
+        if one is None:
+            self.notify("Select an event.", markup=False)
+            return
+        seq = number(one.get("seq"))
+        self.app.push_screen(
+            Form(
+                f"Write the proof of event {seq}",
+                [Field("file", "File to write; it must not exist yet", f"event-{seq}.tlog-proof")],
+                note="The event is in it. Anybody who has the log's keys verifies it: `holdfast audit verify FILE`.",
+            ),
+            partial(self._proof_named, seq),
+        )
+
+    def _proof_named(self, seq: int, answer: dict[str, str] | None) -> None:
+        async def fetch() -> bytes:
+            found = await self.console_app.link.call("GET", f"/v1/audit/proofs/{seq}")
+            return told(found.get("proof")).encode()
+
+        async def work() -> None:
+            path = await files.put(answer["file"] if answer else "", fetch)
+            self.console_app.post_message(Told(f"The proof of event {seq} is in {path}."))
+
+        if answer is not None:
+            self.console_app.begin("proving the event", work)
+
+    def _unseal(self) -> None:
+        one = self._selected() or {}
+        action = told(one.get("action"))
+        if action.partition(".")[0] != ANSWER:
+            self.notify(
+                "Select an answer: f shows only events of the action answer.",
+                severity="warning",
+                markup=False,
+            )
+            return
+        seq = number(one.get("seq" if action == ANSWER else "cause"))
+        self.app.push_screen(
+            Form(
+                f"Ask for the texts of answer {seq}",
+                [Field("reason", "Why; it goes on the record")],
+                note="Another person grants it. Then you open it, once, in the command line: this console shows no texts.",
+            ),
+            partial(self._unseal_asked, seq),
+        )
+
+    def _unseal_asked(self, seq: int, answer: dict[str, str] | None) -> None:
+        async def work() -> None:
+            body: dict[str, Json] = {"answer": seq, "reason": answer["reason"].strip() if answer else ""}
+            found = await self.console_app.link.call("POST", "/v1/sealed/unseal", body)
+            request = told(found.get("request"))
+            self.console_app.post_message(
+                Told(f"Request #{request} waits for another person: 5 shows it, g grants it.")
+            )
+
+        if answer is not None:
+            self.console_app.begin("asking for the texts", work)
+
+    # --- saved queries
+
+    def _queries(self) -> None:
+        self.console_app.begin("listing the queries", self._queries_known)
+
+    async def _queries_known(self) -> None:
+        found = await self.console_app.link.call("GET", "/v1/audit/queries")
+        known = {told(one.get("name")): one for one in records(found.get("queries"))}
+        rows = queries.listed([*known.values()])
+        notes = {name: queries.note(one) for name, one in known.items()}
+        self.app.push_screen(
+            Picking("Saved queries", queries.HEADS, rows, notes), partial(self._query_picked, known)
+        )
+
+    def _query_picked(self, known: Mapping[str, dict[str, Json]], name: str | None) -> None:
+        if name is None:
+            return
+        fields = queries.fields(known[name])
+        if fields:
+            self.app.push_screen(Form(name, fields, note=queries.note(known[name])), partial(self._ask, name))
+        else:
+            self._ask(name, {})
+
+    def _ask(self, name: str, answer: dict[str, str] | None) -> None:
+        async def work() -> None:
+            given: dict[str, Json] = {
+                key: text.strip() for key, text in (answer or {}).items() if text.strip()
+            }
+            body: dict[str, Json] = {"saved": name, "parameters": given, "limit": queries.MAX_ROWS}
+            found = await self.console_app.link.call("POST", "/v1/audit/sql", body)
+            heads, rows = queries.rows(found)
+            self.app.push_screen(Rows(name, heads, rows, queries.covered(name, found)))
+
+        if answer is not None:
+            self.console_app.begin(f"asking {name}", work)

@@ -11,6 +11,8 @@ from textual.containers import Vertical, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
+from holdfast_tui.reading import plain
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -67,11 +69,11 @@ class Form(ModalScreen[dict[str, str] | None]):
             The widgets.
         """
         with Vertical(id="dialog"):
-            yield Static(self._title, classes="dialog-title", markup=False)
+            yield Static(plain(self._title), classes="dialog-title", markup=False)
             if self._note:
-                yield Static(self._note, markup=False)
+                yield Static(plain(self._note), markup=False)
             for one in self._fields:
-                yield Static(one.label, classes="field-label", markup=False)
+                yield Static(plain(one.label), classes="field-label", markup=False)
                 yield Input(
                     one.value, password=one.secret, id=f"field-{one.name}", max_length=MAX_FIELD, compact=True
                 )
@@ -110,6 +112,7 @@ class Reading(ModalScreen[None]):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,enter,q,question_mark", "leave", "back")]
+    KEYS: ClassVar[str] = "Arrows: scroll   Esc: back"
 
     def __init__(self, title: str, text: str) -> None:
         super().__init__()
@@ -123,10 +126,10 @@ class Reading(ModalScreen[None]):
             The widgets.
         """
         with Vertical(id="reading"):
-            yield Static(self._title, classes="dialog-title", markup=False)
+            yield Static(plain(self._title), classes="dialog-title", markup=False)
             with VerticalScroll(id="reading-body"):
-                yield Static(self._text, markup=False)
-            yield Static("Arrows: scroll   Esc: back", classes="field-label", markup=False)
+                yield Static(plain(self._text), markup=False)
+            yield Static(self.KEYS, classes="field-label", markup=False)
 
     def on_mount(self) -> None:
         """Let the arrows scroll. Notices go: nothing lies over what is read."""
@@ -165,9 +168,9 @@ class Decision(ModalScreen[bool]):
             The widgets.
         """
         with Vertical(id="reading"):
-            yield Static(self._title, classes="dialog-title", markup=False)
+            yield Static(plain(self._title), classes="dialog-title", markup=False)
             with VerticalScroll(id="reading-body"):
-                yield Static(self._text, markup=False)
+                yield Static(plain(self._text), markup=False)
             yield Static("", id="decision-note", classes="field-label", markup=False)
 
     def on_mount(self) -> None:

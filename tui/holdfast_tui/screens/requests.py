@@ -1,20 +1,17 @@
-"""Requests: what takes two administrators beside media: rules lifted for a time, and inventories that leave the site."""
+"""Requests: what takes two persons beside media: rules lifted for a time, inventories that leave, sealed texts."""
 
 from __future__ import annotations
 
-import asyncio
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import on
 from textual.widgets import DataTable, Static
 
 from holdfast.client import operations
-from holdfast.errors import OperationFailed
-from holdfast_tui import actions
+from holdfast_tui import actions, asked, files
 from holdfast_tui.messages import Told
-from holdfast_tui.reading import banner, brief, bytes_told, minute, number, records, row, told
+from holdfast_tui.reading import banner, number, plain, told
 from holdfast_tui.screens.dialogs import Decision, Field, Form, Reading
 from holdfast_tui.screens.section import Section, columns, selected
 
@@ -30,7 +27,6 @@ if TYPE_CHECKING:
 
     Sign = Callable[[Client, KeyPair, int], Awaitable[dict[str, Json]]]
 
-INVENTORY = "inventory"
 _REQUESTS = (
     ("#", 5),
     ("what", 9),
@@ -41,20 +37,18 @@ _REQUESTS = (
     ("decided by", 10),
 )
 _EMPTY = (
-    "No exception was asked for, and no inventory made.\n\n"
-    "Press e to ask for a rule to be lifted for a time, i to make an inventory for a publisher; "
-    "another administrator grants either with g."
+    "No exception was asked for, no inventory made, and no sealed text asked for.\n\n"
+    "Press e to ask for a rule to be lifted for a time, i to make an inventory for a publisher, d to have a subject's texts "
+    "erased, k to set how long texts are kept; another administrator grants each with g.\n\n"
+    "An auditor asks for an answer's texts with u on Audit."
 )
-_RULES = {
-    "expired": "One medium may be imported although its metadata has expired.",
-    "revoked": "One revoked artefact, and what was made from it, may be used.",
-    "floor": "The time below which no clock is believed is set.",
-}
 _SUBJECTS = "For what: digest of the expired medium, name or digest of the revoked artefact, or the new floor"
+MAX_DIGITS = 9  # of a number of days; the daemon names its own bound
+_GOOD = ("good", "for good")  # what a person types for a retention without an end
 
 
 class RequestsSection(Section):
-    """Exceptions and inventories in one table, the selected one in words below."""
+    """Everything that was asked for in one table, the selected one in words below."""
 
     SECTION = actions.REQUESTS
     FOCUS = "#requests"
@@ -75,26 +69,24 @@ class RequestsSection(Section):
         yield Static("", id="request-line", markup=False)
 
     async def load(self) -> dict[str, Json]:
-        """Fetch exceptions and inventories.
+        """Fetch exceptions, inventories and requests for sealed texts.
 
         Returns:
-            ``exceptions`` and ``requests``.
+            ``exceptions``, ``requests`` and ``sealed``.
         """
         link = self.console_app.link
-        return {**await link.call("GET", "/v1/exceptions"), **await link.call("GET", "/v1/requests")}
+        exceptions, inventories, sealed = [
+            await link.call("GET", f"/v1/{name}") for name in ("exceptions", "requests", "sealed")
+        ]
+        return {**exceptions, **inventories, "sealed": sealed.get("requests")}
 
     def show(self, data: dict[str, Json]) -> None:
-        """Show exceptions and inventories, the newest first.
+        """Show what was asked for, the newest first.
 
         Args:
             data: What ``load`` gave.
         """
-        found = [
-            *({**one, "state": one.get("standing")} for one in records(data.get("exceptions"))),
-            *({**one, "kind": INVENTORY} for one in records(data.get("requests"))),
-        ]
-        found.sort(key=lambda one: -number(one.get("request")))
-        self._requests = {number(one.get("request")): one for one in found}
+        self._requests = asked.collected(data)
         self.fill(
             "#requests",
             [
@@ -104,7 +96,7 @@ class RequestsSection(Section):
                         request,
                         told(one.get("kind")),
                         told(one.get("state")),
-                        self._subject(one),
+                        asked.subject(one, self.console_app.artefacts),
                         told(one.get("until"))[:10],
                         told(one.get("requester")),
                         told(one.get("decided_by")),
@@ -119,20 +111,6 @@ class RequestsSection(Section):
             self._new = None
         self._draw()
 
-    def _subject(self, one: Mapping[str, Json]) -> str:
-        """Name what a request is about, as short as a column."""
-        subject = one.get("subject")
-        match one.get("kind"):
-            case "floor":
-                return minute(subject)
-            case "revoked":
-                artefact = self.console_app.artefacts.get(str(subject), {})
-                return f"{told(artefact.get('name'))} {brief(subject)}" if artefact else brief(subject)
-            case "expired":
-                return f"medium {brief(subject)}"
-            case _:
-                return f"{told(one.get('artefacts'))} artefacts"
-
     def _selected(self) -> dict[str, Json] | None:
         key = selected(self.query_one("#requests", DataTable))
         return self._requests.get(int(key)) if key is not None else None
@@ -140,29 +118,12 @@ class RequestsSection(Section):
     @on(DataTable.RowHighlighted, "#requests")
     def _draw(self) -> None:
         one = self._selected()
-        self.query_one("#request-line", Static).update(self._next(one) if one else "")
+        told_ = asked.next_step(one, self.console_app.link.person, self.console_app.now()) if one else ""
+        self.query_one("#request-line", Static).update(plain(told_))
 
     def person_changed(self) -> None:
         """Say what the other person can do."""
         self._draw()
-
-    def _next(self, one: Mapping[str, Json]) -> str:
-        """Say what a request is for, and what can be done about it."""
-        if one.get("kind") == INVENTORY:
-            what = f"Kinds, names, versions, sizes and digests of {told(one.get('artefacts'))} artefacts would leave."
-        else:
-            what = f"{_RULES.get(told(one.get('kind')), '')} {told(one.get('requester'))}: {told(one.get('reason'))}"
-        if one.get("state") == "open":
-            own = one.get("requester") == self.console_app.link.person
-            then = "It waits for another administrator; x takes it back." if own else "g shows and grants it."
-            return f"{what}\n{then}"
-        if one.get("refusal"):
-            return f"{what}\nRefused by {told(one.get('decided_by'))}: {one['refusal']}"
-        if one.get("document"):
-            return (
-                f"{what}\nLet out by {told(one.get('decided_by'))}. f writes it to a file for the publisher."
-            )
-        return what
 
     def handlers(self) -> Mapping[str, Callable[[], None]]:
         """Name what does this section's actions.
@@ -173,6 +134,8 @@ class RequestsSection(Section):
         return {
             "ask": self._ask,
             "inventory": self._inventory,
+            "erase": self._erase,
+            "retention": self._retention,
             "grant": self._grant,
             "refuse": self._refuse,
             "fetch": self._fetch,
@@ -261,26 +224,35 @@ class RequestsSection(Section):
 
     async def _told(self, request: int) -> str:
         """Read a request with all its facts."""
-        if self._requests[request].get("kind") == INVENTORY:
-            found = await self.console_app.link.call("GET", f"/v1/requests/{request}")
-            return "\n".join(_inventory_lines(found))
-        found = await self.console_app.link.call("GET", f"/v1/exceptions/{request}")
-        return "\n".join(_exception_lines(found))
+        one = self._requests[request]
+        found = await self.console_app.link.call("GET", f"/v1/{asked.place(one)}/{request}")
+        whole = {**one, **found, "kind": one.get("kind"), "state": found.get("standing", found.get("state"))}
+        return "\n".join(asked.described(whole, self.console_app.now()))
 
     def _grant(self) -> None:
         request = self._open()
-        if request is not None:
-            self.console_app.begin("reading the request", partial(self._ask_to_grant, request))
+        if request is None:
+            return
+        one = self._requests[request]
+        lacking = actions.missing((asked.granting(one),), self.console_app.link.roles)
+        if lacking:
+            self.notify(
+                f"{self.console_app.link.person} may not grant that: it {lacking}.\nPress w to switch to such a person.",
+                severity="warning",
+                markup=False,
+            )
+            return
+        self.console_app.begin("reading the request", partial(self._ask_to_grant, request))
 
     async def _ask_to_grant(self, request: int) -> None:
-        out = self._requests[request].get("kind") == INVENTORY
+        kind = told(self._requests[request].get("kind"))
+        title, deed, sign = f"Grant exception #{request}", "sign and grant", operations.grant_exception
+        if kind == asked.INVENTORY:
+            title, deed, sign = f"Let inventory #{request} out", "sign and let it out", operations.let_out
+        elif kind in asked.SEALED:
+            title, deed, sign = f"Grant {kind} #{request}", "sign and grant", operations.grant_sealed
         self.app.push_screen(
-            Decision(
-                f"Let inventory #{request} out" if out else f"Grant exception #{request}",
-                await self._told(request),
-                "sign and let it out" if out else "sign and grant",
-            ),
-            partial(self._granted, request, operations.let_out if out else operations.grant_exception),
+            Decision(title, await self._told(request), deed), partial(self._granted, request, sign)
         )
 
     def _granted(self, request: int, sign: Sign, answer: bool | None) -> None:  # noqa: FBT001 - a dialog's answer
@@ -301,7 +273,7 @@ class RequestsSection(Section):
             )
 
     def _refused(self, request: int, answer: dict[str, str] | None) -> None:
-        place = "requests" if self._requests[request].get("kind") == INVENTORY else "exceptions"
+        place = asked.place(self._requests[request])
 
         async def work() -> None:
             reason = answer["reason"].strip() if answer else ""
@@ -327,19 +299,77 @@ class RequestsSection(Section):
         )
 
     def _fetched(self, request: int, answer: dict[str, str] | None) -> None:
+        async def fetch() -> bytes:
+            route = f"/v1/requests/{request}/document"
+            return await self.console_app.link.do(lambda client: client.download(route))
+
         async def work() -> None:
-            path = await asyncio.to_thread(_claim, answer["file"] if answer else "")
-            link, route = self.console_app.link, f"/v1/requests/{request}/document"
-            try:
-                data = await link.do(lambda client: client.download(route))
-                await asyncio.to_thread(_write, path, data)
-            except BaseException:
-                await asyncio.to_thread(path.unlink, missing_ok=True)
-                raise
+            path = await files.put(answer["file"] if answer else "", fetch)
             self.console_app.post_message(Told(f"Inventory #{request} is in {path}."))
 
         if answer is not None:
             self.console_app.begin(f"fetching inventory #{request}", work)
+
+    def _erase(self) -> None:
+        self.app.push_screen(
+            Form(
+                "Ask for a subject's sealed texts to be erased",
+                [
+                    Field("tenant", "Tenant"),
+                    Field("reason", "Why; it goes on the record"),
+                    Field(
+                        "subject",
+                        "Subject: what the application sent as user (empty: nobody by name)",
+                        optional=True,
+                    ),
+                ],
+                note="The subject's name does not go on the record, only its pseudonym.",
+            ),
+            self._erase_asked,
+        )
+
+    def _erase_asked(self, answer: dict[str, str] | None) -> None:
+        if answer is not None:
+            self._ask_sealed(asked.ERASE, {name: text.strip() for name, text in answer.items()})
+
+    def _retention(self) -> None:
+        self.app.push_screen(
+            Form(
+                "Ask for texts to be kept for another time",
+                [
+                    Field("class", "Which texts: prompt or answer"),
+                    Field("days", "For how many days, or: for good"),
+                    Field("reason", "Why; it goes on the record"),
+                ],
+            ),
+            self._retention_asked,
+        )
+
+    def _retention_asked(self, answer: dict[str, str] | None) -> None:
+        if answer is None:
+            return
+        days = answer["days"].strip()
+        if not days.isdecimal() and days not in _GOOD:
+            self.notify("For how many days? Type a number, or: for good.", severity="warning", markup=False)
+            return
+        self._ask_sealed(
+            asked.RETENTION,
+            {
+                "class": answer["class"].strip(),
+                "days": None if days in _GOOD else int(days[:MAX_DIGITS]),
+                "reason": answer["reason"].strip(),
+            },
+        )
+
+    def _ask_sealed(self, kind: str, body: dict[str, Json]) -> None:
+        async def work() -> None:
+            found = await self.console_app.link.call("POST", f"/v1/sealed/{kind}", body)
+            self._new = number(found.get("request"))
+            self.console_app.post_message(
+                Told(f"Request #{self._new} waits for another administrator: g grants it.")
+            )
+
+        self.console_app.begin("asking", work)
 
     @on(DataTable.RowSelected, "#requests")
     def _picked(self, message: DataTable.RowSelected) -> None:
@@ -349,54 +379,3 @@ class RequestsSection(Section):
     async def _read(self, request: int) -> None:
         text = await self._told(request)
         self.app.push_screen(Reading(f"Request #{request}", text))
-
-
-def _exception_lines(found: Mapping[str, Json]) -> Iterator[str]:
-    yield row("rule", f"{told(found.get('kind'))}: {_RULES.get(told(found.get('kind')), '')}")
-    yield row("for", told(found.get("subject")))
-    yield row("until", f"{minute(found.get('until'))} (UTC)")
-    yield row("asked by", f"{told(found.get('requester'))}: {told(found.get('reason'))}")
-    yield from _decision(found, "standing")
-
-
-def _inventory_lines(found: Mapping[str, Json]) -> Iterator[str]:
-    yield row("label", banner([found.get("label")])[1])
-    yield row("lists", f"{told(found.get('artefacts'))} artefacts, {bytes_told(found.get('bytes'))} of files")
-    yield row("statement", told(found.get("statement")))
-    yield row("asked by", told(found.get("requester")))
-    yield from _decision(found, "state")
-    yield ""
-    yield "Of these, kind, name, version, sizes and digests leave the site, and nothing else:"
-    for one in records(found.get("held")):
-        yield f"  {told(one.get('kind')):9} {told(one.get('name'))} {told(one.get('version'))}  {brief(one.get('digest'))}"
-
-
-def _decision(found: Mapping[str, Json], standing: str) -> Iterator[str]:
-    yield row("state", told(found.get(standing)))
-    if found.get("decided_by"):
-        yield row(
-            "decided by", ": ".join(filter(None, map(str, (found["decided_by"], found.get("refusal") or ""))))
-        )
-
-
-def _claim(name: str) -> Path:
-    """Make the file that an inventory goes into, before the inventory is recorded as handed out; called in a thread."""
-    path = Path(name.strip()).expanduser().absolute()
-    try:
-        path.open("xb").close()
-    except OSError as error:
-        raise _unwritable(path, error) from error
-    return path
-
-
-def _write(path: Path, data: bytes) -> None:
-    try:
-        path.write_bytes(data)
-    except OSError as error:
-        raise _unwritable(path, error) from error
-
-
-def _unwritable(path: Path, error: OSError) -> OperationFailed:
-    return OperationFailed(
-        "request.out", f"{path} can't be written: {error.strerror}.", remedy="Name a new file."
-    )

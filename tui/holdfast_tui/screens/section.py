@@ -11,6 +11,7 @@ from textual.screen import Screen
 from textual.widgets import DataTable, Static
 
 from holdfast_tui.messages import Loaded
+from holdfast_tui.reading import line, plain
 from holdfast_tui.widgets.lines import Activity, KeyLine
 from holdfast_tui.widgets.strip import TrustStrip
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from holdfast.canonical import Json
     from holdfast_tui.app import HoldfastApp
     from holdfast_tui.feed import Feed
+
+
+FRAME = 3  # parts of the frame that hold the app's state
 
 
 class Section(Screen[None]):
@@ -69,6 +73,8 @@ class Section(Screen[None]):
 
     def show_state(self) -> None:
         """Show the app's state in the frame."""
+        if len(self.query("#banner, #keys, #activity")) < FRAME:
+            return  # the console is being left
         app = self.console_app
         labels = [one.get("label") for one in app.artefacts.values()]
         self.query_one(TrustStrip).show(app.status, labels, app.link.person, app.link.roles, app.why)
@@ -92,7 +98,8 @@ class Section(Screen[None]):
 
     @on(Loaded)
     def _loaded(self, message: Loaded) -> None:
-        self.show(message.data)
+        if self.query(self.FOCUS):
+            self.show(message.data)
 
     def show(self, data: dict[str, Json]) -> None:
         """Show data.
@@ -140,13 +147,13 @@ class Section(Screen[None]):
         at = at or selected(table)
         table.clear()
         for key, cells in listed:
-            table.add_row(*(Text(str(cell), no_wrap=True) for cell in cells), key=key)
+            table.add_row(*(Text(line(str(cell)), no_wrap=True) for cell in cells), key=key)
         keys = [key for key, _ in listed]
         if at in keys:
             table.move_cursor(row=keys.index(at), animate=False)
         table.display = bool(listed)
         note = self.query_one(f"{selector}-empty", Static)
-        note.update(empty)
+        note.update(plain(empty))
         note.display = not listed
         if listed and self.focused is None:
             self.query_one(self.FOCUS).focus()

@@ -1,7 +1,7 @@
 """The trust strip: label, person and daemon on the first line; root, import, log and egress on the second; the sections.
 
-A further line is there while something needs attention: models that were revoked, exceptions. It is on every screen, so that nobody acts without knowing on what ground. Invariant: a daemon that is gone is said here, and
-nowhere else in the way.
+A further line is there while something needs attention: space, revoked models, witnesses, exceptions. It is on every screen,
+so that nobody acts without knowing on what ground. Invariant: a daemon that is gone is said here, and nowhere else in the way.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from textual.containers import Horizontal, Vertical
 from textual.widgets import Static
 
 from holdfast_tui.actions import SECTIONS
+from holdfast_tui.health import attention
 from holdfast_tui.reading import SHOWN_DIGITS, banner, number, record, texts, told
 
 if TYPE_CHECKING:
@@ -47,26 +48,6 @@ def ground(status: dict[str, Json]) -> str:
     return f"{trusted} · {imported} · {head} · {denied}"
 
 
-def attention(status: dict[str, Json]) -> str:
-    """Say what needs attention.
-
-    Args:
-        status: The daemon's status.
-
-    Returns:
-        One line; empty if nothing does.
-    """
-    revoked, exceptions = record(status.get("revoked")), record(status.get("exceptions"))
-    stopped, served = len(texts(revoked.get("withdrawn"))), len(texts(revoked.get("excepted")))
-    opened, lifted = number(exceptions.get("open")), number(exceptions.get("in_force"))
-    parts = []
-    if stopped or served:
-        parts.append(f"REVOKED in service: {stopped} stopped, {served} excepted")
-    if opened or lifted:
-        parts.append(f"exceptions: {opened} asked, {lifted} in force")
-    return f"! {' · '.join(parts)}" if parts else ""
-
-
 class TrustStrip(Vertical):
     """Label, person, daemon, trust. Two lines, the sections' names below, and what needs attention."""
 
@@ -82,7 +63,9 @@ class TrustStrip(Vertical):
             yield Static("", id="person", markup=False)
         yield Static(CONNECTING, id="ground", markup=False)
         yield Static("", id="tabs", markup=False)
-        yield Static("", id="attention", markup=False)
+        with Horizontal(id="attention"):
+            yield Static("", id="attention-line", markup=False)
+            yield Static(" h more", id="attention-key", markup=False)
 
     def show_section(self, section: str) -> None:
         """Mark the section that a person is in.
@@ -122,7 +105,7 @@ class TrustStrip(Vertical):
         below.set_class(status is None, "gone")
         if status is None:
             below.update(why)
-            self._attend("")
+            self._attend(())
             return
         gaps = len(texts(status.get("gaps")))
         self.query_one("#site", Static).update(
@@ -131,7 +114,7 @@ class TrustStrip(Vertical):
         below.update(ground(status))
         self._attend(attention(status))
 
-    def _attend(self, text: str) -> None:
-        line = self.query_one("#attention", Static)
-        line.update(Text(text, no_wrap=True, overflow="ellipsis"))
-        line.display = bool(text)
+    def _attend(self, parts: Sequence[str]) -> None:
+        text = Text(f"! {' · '.join(parts)}", no_wrap=True, overflow="ellipsis")
+        self.query_one("#attention-line", Static).update(text)
+        self.query_one("#attention").display = bool(parts)

@@ -62,7 +62,9 @@ class Routes:
             raise NotAuthenticated(
                 "session.missing", "This call needs a session.", remedy="Name yourself with --as."
             )
-        return self.services.sessions.find(token, uid)
+        session = self.services.sessions.find(token, uid)
+        request.state.session = session
+        return session
 
     def peer(self, request: Request) -> tuple[int, int]:
         """Give the peer's credentials.
@@ -87,6 +89,19 @@ class Routes:
                 "peer.worker", "A worker may not use the control socket.", remedy="Nothing to be done."
             )
         return uid, pid
+
+
+def session_of(request: Request) -> Session | None:
+    """Give the session that a request was found to have.
+
+    Args:
+        request: The request.
+
+    Returns:
+        The session; None if it was never asked for, or there is none.
+    """
+    found: Session | None = getattr(request.state, "session", None)
+    return found
 
 
 async def read(request: Request, model: type[M]) -> M:
@@ -118,7 +133,7 @@ async def read(request: Request, model: type[M]) -> M:
         raise UntrustedRequest(
             "request.form",
             f"The request is refused: {mistakes}.",
-            remedy="Check that client and daemon match.",
+            remedy="Correct what you gave; if you gave no such thing, check that client and daemon match.",
         ) from error
 
 

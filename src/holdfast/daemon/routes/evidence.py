@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from starlette.responses import FileResponse
 
 from holdfast.api import messages
 from holdfast.daemon import (
+    custody,
     evidence,
     reports,
+    results,
 )
 from holdfast.daemon.routes.base import Routes, answer, integer, number, read, started
 from holdfast.errors import (
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from holdfast.daemon.routes.base import Table
 
 PAGE = 200  # events of one page at most
+FILTERS = ("action", "person", "role", "kind", "digest", "phase", "since", "until")
 
 
 class Evidence(Routes):
@@ -35,34 +39,82 @@ class Evidence(Routes):
         return (
             ("GET", "/v1/audit/events", self.audit_events),
             ("POST", "/v1/audit/sql", self.audit_sql),
+            ("GET", "/v1/audit/schema", self.audit_schema),
+            ("POST", "/v1/audit/results", self.audit_result),
+            ("GET", "/v1/audit/results/{job}", self.result),
+            ("GET", "/v1/audit/results/{job}/{file}", self.result_file),
+            ("GET", "/v1/audit/queries", self.audit_queries),
+            ("POST", "/v1/audit/queries", self.save_query),
+            ("DELETE", "/v1/audit/queries/{name}", self.remove_query),
             ("GET", "/v1/audit/proofs/{seq}", self.audit_proof),
             ("POST", "/v1/audit/verify", self.audit_verify),
             ("POST", "/v1/audit/rebuild", self.audit_rebuild),
-            ("POST", "/v1/audit/checkpoint", self.audit_checkpoint),
             ("POST", "/v1/reports/residency", self.residency),
             ("GET", "/v1/reports/{job}", self.report),
             ("GET", "/v1/reports/{job}/{file}", self.report_file),
         )
 
     async def audit_events(self, request: Request) -> Response:
-        """``GET /v1/audit/events?before=&limit=&action=&person=``."""
+        """``GET /v1/audit/events?before=&limit=&action=&person=&role=&kind=&digest=&since=&until=``."""
         session = self.session(request)
         query = request.query_params
         before = query.get("before")
+        chosen: dict[str, Json] = {name: query[name] for name in FILTERS if name in query}
+        if "cause" in query:
+            chosen["cause"] = integer(query["cause"], "cause")
         wanted: dict[str, Json] = {
             "op": "page",
             "before": integer(before, "before") if before else None,
             "limit": min(integer(query.get("limit", "50"), "limit"), PAGE),
-            "filter": {name: query[name] for name in ("action", "person") if name in query},
+            "filter": chosen,
         }
         return answer(await evidence.read(self.services, session, "events", wanted))
 
     async def audit_sql(self, request: Request) -> Response:
         """``POST /v1/audit/sql``."""
         session = self.session(request)
-        asked = await read(request, messages.SqlRequest)
-        wanted: dict[str, Json] = {"op": "sql", "sql": asked.sql, "limit": asked.limit}
-        return answer(await evidence.read(self.services, session, "sql", wanted))
+        return answer(await results.answer(self.services, session, await read(request, messages.SqlRequest)))
+
+    async def audit_schema(self, request: Request) -> Response:
+        """``GET /v1/audit/schema``."""
+        return answer(await evidence.read(self.services, self.session(request), "schema", {"op": "schema"}))
+
+    async def audit_result(self, request: Request) -> Response:
+        """``POST /v1/audit/results``."""
+        session = self.session(request)
+        return started(
+            await results.write(self.services, session, await read(request, messages.ResultRequest))
+        )
+
+    async def result(self, request: Request) -> Response:
+        """``GET /v1/audit/results/{job}``."""
+        session = self.session(request)
+        return answer({"files": list(results.files(self.services, session, number(request, "job")))})
+
+    async def result_file(self, request: Request) -> Response:
+        """``GET /v1/audit/results/{job}/{file}``."""
+        session = self.session(request)
+        name = request.path_params["file"]
+        found = results.files(self.services, session, number(request, "job")).get(name)
+        if found is None:
+            raise NotFound(
+                "result.file", f"The result has no file {name[:80]!r}.", remedy="List its files first."
+            )
+        return FileResponse(found)
+
+    async def audit_queries(self, request: Request) -> Response:
+        """``GET /v1/audit/queries``."""
+        return answer(await results.known(self.services, self.session(request)))
+
+    async def save_query(self, request: Request) -> Response:
+        """``POST /v1/audit/queries``."""
+        session = self.session(request)
+        return answer(await results.save(self.services, session, await read(request, messages.QueryRequest)))
+
+    async def remove_query(self, request: Request) -> Response:
+        """``DELETE /v1/audit/queries/{name}``."""
+        session = self.session(request)
+        return answer(await results.remove(self.services, session, request.path_params["name"]))
 
     async def audit_proof(self, request: Request) -> Response:
         """``GET /v1/audit/proofs/{seq}``."""
@@ -78,9 +130,14 @@ class Evidence(Routes):
         await self.services.recorder.fact(
             session.actor("audit.read"), "audit.read", {"what": "proof", "request": {"seq": seq}}
         )
-        log.checkpoint()
-        event = next(iter(log.read(seq, seq + 1)))
-        return answer({"seq": seq, "event": event.decode(), "proof": log.prove(seq).decode()})
+        event, proof = await asyncio.to_thread(self._prove, seq)
+        return answer({"seq": seq, "event": event.decode(), "proof": proof.decode()})
+
+    def _prove(self, seq: int) -> tuple[bytes, bytes]:
+        """Sign the log as it is and prove an event; it syncs, and may read what stays of an archived beginning."""
+        self.services.log.checkpoint()
+        event = custody.staying(self.services).get(seq)
+        return event, self.services.log.prove(seq, event)
 
     async def audit_verify(self, request: Request) -> Response:
         """``POST /v1/audit/verify``."""
@@ -89,12 +146,6 @@ class Evidence(Routes):
     async def audit_rebuild(self, request: Request) -> Response:
         """``POST /v1/audit/rebuild``."""
         return answer(await evidence.rebuild(self.services, self.session(request)))
-
-    async def audit_checkpoint(self, request: Request) -> Response:
-        """``POST /v1/audit/checkpoint``."""
-        session = self.session(request)
-        await self.services.recorder.fact(session.actor("audit.checkpoint"), "audit.checkpoint", {})
-        return answer({"checkpoint": self.services.log.checkpoint().decode()})
 
     async def residency(self, request: Request) -> Response:
         """``POST /v1/reports/residency``."""

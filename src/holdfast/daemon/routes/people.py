@@ -53,6 +53,10 @@ class People(Routes):
                 "exceptions": exceptions.counts(self.services),
                 "revoked": revocations.summary(self.services),
                 "log": {"size": log.size, "root": log.root.hex(), "origin": log.origin},
+                "space": self.services.space.status(self.services),
+                "unwitnessed": state.witnesses.overdue(self.services.now()),
+                "sealed": {"open": sum(one.decided_by is None for one in state.sealings.requests.values())},
+                "started": {"event": state.lives.started, "previous": state.lives.before},
                 "egress": {
                     "walls": dict(self.services.launcher.walls()),
                     "denials": state.denials,
@@ -107,6 +111,7 @@ def _present_gaps(services: Services) -> list[str]:
     walls = services.launcher.walls()
     return [
         "Service keys lie in files of mode 0600, not in a TPM.",
+        *([overdue] if (overdue := services.state.witnesses.overdue(services.now())) else []),
         *people.shared_uids(list(services.state.people.values())),
         *(
             f"This host does not enforce: {name.replace('_', ' ')}."

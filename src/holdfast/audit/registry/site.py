@@ -1,0 +1,198 @@
+"""Actions of the site itself: its founding, the daemon's life, people coming and going, what was denied. Pure."""
+
+from __future__ import annotations
+
+from holdfast.audit.params import (
+    COUNT,
+    DIGEST,
+    FLAG,
+    NUMBER,
+    SEQ,
+    TIME,
+    Choice,
+    Document,
+    Either,
+    ListOf,
+    MapOf,
+    Nullable,
+    Optional,
+    Record,
+    Text,
+)
+from holdfast.audit.registry.declare import Action, fact
+from holdfast.audit.registry.shared import FINGERPRINT, FOLDER, KEY, KEY_LINE, ORIGIN, PERSON, ROOT, SITE
+
+_LOG_KEYS = ListOf(KEY_LINE, 16)
+_NAMED = Record(
+    {
+        "name": PERSON,
+        "roles": ListOf(Choice(("administrator", "operator", "auditor")), 3),
+        "uids": ListOf(COUNT, 1_000),
+        "key": Document("public key document", 8_192),
+        "fingerprint": FINGERPRINT,
+    },
+    "person",
+)
+_REASONS = MapOf(COUNT, 64)  # how many, by an error's key
+
+ACTIONS: tuple[tuple[Action, ...], ...] = (
+    fact(
+        "site.founded",
+        "The site was founded: its name, its people and the log's keys.",
+        "{who} founded the site {site} with {people#} people[, in the zones {zones}]",
+        {
+            "site": SITE,
+            "zones": ListOf(Text(64), 64),
+            "document": DIGEST,
+            "media_roots": ListOf(FOLDER, 64),
+            "threads": COUNT,
+            "people": ListOf(_NAMED, 1_000),
+            "further": COUNT,
+            "gaps": ListOf(Text(1_000), 64),
+            "appliance": FINGERPRINT,
+            "origin": ORIGIN,
+            "log_keys": _LOG_KEYS,
+        },
+        serves="AC-2 AU-9(3) CM-3 IA-5 SC-12",
+    ),
+    fact(
+        "people.listed",
+        "Further people of the site were named, with their keys.",
+        "{who} named {people#} more people of the site",
+        {"people": ListOf(_NAMED, 1_000)},
+        serves="AC-2 IA-5",
+    ),
+    fact(
+        "daemon.started",
+        "The daemon started.",
+        "{who} started in version {version}; the run before it: {previous}[; it left an unfinished write, kept as {torn}]",
+        {
+            "version": Text(64),
+            "walls": MapOf(Either((FLAG, Text(256))), 64),
+            "reconciled": ListOf(SEQ, 4_000),
+            "torn": Nullable(Text(256)),
+            "boot": Text(64),
+            "booted": Nullable(TIME),
+            "heartbeat": NUMBER,
+            "previous": Choice(("stopped", "unexplained", "none")),
+        },
+        serves="AU-5 SC-39 SI-4 SI-7",
+        essential=True,
+    ),
+    fact(
+        "daemon.stopped",
+        "The daemon stopped on request.",
+        "{who} stopped on request",
+        serves="AU-5",
+        essential=True,
+    ),
+    fact(
+        "daemon.heartbeat",
+        "The daemon was alive; what its producers have recorded so far.",
+        "{who} was alive after {uptime_s} seconds, the log had {size} events[, {free} bytes were free]",
+        {
+            "uptime_s": NUMBER,
+            "slept_s": NUMBER,
+            "counters": MapOf(COUNT, 16),
+            "free": Nullable(COUNT),
+            "size": COUNT,
+            "root": ROOT,
+        },
+        serves="AU-4 AU-5 AU-9 SI-4",
+        essential=True,
+    ),
+    fact(
+        "clock.stepped",
+        "The clock was moved while the daemon ran.",
+        "{who} found the clock moved by {seconds} seconds, from {before} to {after}",
+        {"seconds": NUMBER, "before": TIME, "after": TIME},
+        serves="AU-5 AU-8",
+        essential=True,
+    ),
+    fact(
+        "trust.pinned",
+        "A root of trust was pinned by a fingerprint received out of band.",
+        "{who} found root version {version} pinned by the fingerprint {fingerprint}",
+        {"fingerprint": FINGERPRINT, "version": COUNT, "self_made": FLAG},
+        serves="CM-14 IA-5 SC-12 SR-11",
+    ),
+    fact(
+        "session.opened",
+        "A person proved who they are and opened a session.",
+        "{person} opened a session",
+        {"person": PERSON},
+        serves="AC-6(9) IA-2",
+        essential=True,
+    ),
+    fact(
+        "session.closed",
+        "A session ended.",
+        "{person} closed their session",
+        {"person": PERSON},
+        serves="AC-12 IA-2",
+        essential=True,
+    ),
+    fact(
+        "access.denied",
+        "A person or process asked for what it may not have.",
+        "{who} denied {route} ({reason})[ to {person}][ of local user {uid}]",
+        {"reason": KEY, "route": Text(200), "uid": Nullable(COUNT), "person": Nullable(PERSON)},
+        serves="AC-3 AC-7 CM-5 IR-5",
+    ),
+    fact(
+        "access.refused",
+        "Requests without a session were refused; how many in how many seconds.",
+        "{who} refused {count} requests in {seconds} seconds[ to {person}][: {reasons}]",
+        {
+            "count": COUNT,
+            "seconds": NUMBER,
+            "reasons": _REASONS,
+            "uids": MapOf(COUNT, 64),
+            "person": Nullable(PERSON),
+        },
+        serves="AC-3 AC-7 IR-5 SI-4",
+    ),
+    fact(
+        "home.restored",
+        "The home was restored from a backup: a new log continues the old one.",
+        "{who} restored the home from a backup of {backup}: the log {origin} up to event {size}; {lost#} losses are listed",
+        {
+            "origin": ORIGIN,
+            "size": COUNT,
+            "root": ROOT,
+            "backup": TIME,
+            "artefacts": COUNT,
+            "sealed": COUNT,
+            "lost": ListOf(Text(300), 200),
+            "more": COUNT,
+            "log_keys": _LOG_KEYS,
+            "appliance": FINGERPRINT,
+        },
+        serves="AU-9 AU-11 CP-10 IR-4 SC-12",
+    ),
+    fact(
+        "state.snapshot",
+        "The state folded over the first events of the log was stored.",
+        "{who} stored the state after {size} events ({digest}, {bytes} bytes), and those that stay ({kept})",
+        {"size": COUNT, "digest": DIGEST, "bytes": COUNT, "kept": DIGEST, "root": ROOT},
+        serves="AU-11 CP-9 SI-7",
+    ),
+    fact(
+        "worker.denied",
+        "A confined worker tried what its walls forbid, or submitted an event that is not its own.",
+        "{who} denied the worker {worker}[ the call {syscall}][ to {destination}][, tried {count} times][ the event {action}]"
+        "[ as {role}]",
+        {
+            "worker": Text(32),
+            "job": Optional(Nullable(SEQ)),
+            "syscall": Optional(Text(64)),
+            "family": Optional(Text(64)),
+            "destination": Optional(Text(512)),
+            "count": Optional(COUNT),
+            "action": Optional(Text(64)),
+            "role": Optional(PERSON),
+        },
+        serves="AC-3 AU-9 IR-5 SC-7 SC-39 SI-4",
+        essential=True,
+    ),
+)

@@ -1,0 +1,218 @@
+"""Actions of the work on models: data and recipes, training, evaluation, conversion, and the answers served. Pure."""
+
+from __future__ import annotations
+
+from holdfast.audit.params import (
+    COUNT,
+    DIGEST,
+    FLAG,
+    NUMBER,
+    SEQ,
+    Choice,
+    Fields,
+    Hex,
+    ListOf,
+    MapOf,
+    Nullable,
+    Optional,
+    Record,
+    Text,
+)
+from holdfast.audit.registry.declare import Action, act, fact
+from holdfast.audit.registry.shared import ARTEFACT, ARTEFACTS, CALLED, FIGURES, KEY, LABEL, NAME, PERSON
+
+_TAKEN_IN: Fields = {"artefacts": ListOf(ARTEFACT, 1)}
+_SCORES = MapOf(MapOf(MapOf(NUMBER, 256), 256), 16)  # by engine, suite and section
+_REPLAYED: Fields = {
+    "run": DIGEST,
+    "adapter_digest": DIGEST,
+    "replayed_digest": DIGEST,
+    "equal": FLAG,
+    "seconds": NUMBER,
+}
+_MODEL = Text(512)  # a model's id: base and adapter, each with its version
+_SEALED: Fields = {"commitments": MapOf(DIGEST, 4), "sealed_for": Hex(32)}
+_ANSWER: Fields = {"model": _MODEL, "tenant": PERSON, **_SEALED}
+_COUNTED: Fields = {**_ANSWER, "completion_tokens": COUNT, "milliseconds": NUMBER}
+
+ACTIONS: tuple[tuple[Action, ...], ...] = (
+    fact(
+        "dataset.added",
+        "A data set was added.",
+        "{who} added the data set[ {it}]",
+        _TAKEN_IN,
+        serves="CM-8 SR-4",
+    ),
+    fact(
+        "recipe.added",
+        "A recipe was added.",
+        "{who} added the recipe[ {it}]",
+        _TAKEN_IN,
+        serves="CM-3 CM-8 SR-4",
+    ),
+    act(
+        "train.run",
+        "A training run",
+        "{who} trains {base_name} by the recipe {recipe_name} with {datasets#} data sets[, going on from run {resumes}]",
+        {
+            "recipe": DIGEST,
+            "recipe_name": CALLED,
+            "base": DIGEST,
+            "base_name": NAME,
+            "tokenizer": DIGEST,
+            "data": MapOf(DIGEST, 128),
+            "datasets": ListOf(DIGEST, 128),
+            "resumes": Nullable(SEQ),
+        },
+        done={
+            "run": DIGEST,
+            "adapter": DIGEST,
+            "artefacts": ARTEFACTS,
+            "steps": COUNT,
+            "tokens": COUNT,
+            "tokens_per_second": NUMBER,
+            "seconds": NUMBER,
+            "final_loss": Nullable(NUMBER),
+            "telemetry": DIGEST,
+        },
+        done_says="{who} trained the adapter {adapter} in {steps} steps over {tokens} tokens[, loss {final_loss}]",
+        short={"steps": COUNT},
+        serves="CM-3 SR-4",
+    ),
+    act(
+        "train.replay",
+        "Replaying a training run",
+        "{who} replays the run {run}",
+        {"run": DIGEST},
+        done=_REPLAYED,
+        done_says="{who} replayed the run {run}; the adapters are equal: {equal}",
+        short=_REPLAYED,
+        serves="SI-7 SR-4",
+    ),
+    act(
+        "eval.run",
+        "An evaluation",
+        "{who} evaluates[ the run {run}][ the base {base}][ with the adapter {adapter}] on {suites#} suites[: {suites}]",
+        {
+            "suites": MapOf(DIGEST, 64),
+            "run": Optional(DIGEST),
+            "base": Optional(DIGEST),
+            "adapter": Optional(Nullable(DIGEST)),
+            "engine": Optional(Text(64)),
+        },
+        done={
+            "scores": _SCORES,
+            "artefacts": ARTEFACTS,
+            "run": Optional(DIGEST),
+            "evaluation": Optional(DIGEST),
+        },
+        done_says="{who} evaluated[ the run {run}] in {scores#} ways",
+        serves="CA-7 CM-3 SI-7",
+    ),
+    fact(
+        "gate.decided",
+        "The gate compared two evaluations and decided whether a model may be used.",
+        "The gate decided on the adapter {adapter}: go is {go}[, because {reasons}]",
+        {
+            "run": DIGEST,
+            "adapter": DIGEST,
+            "evaluation": DIGEST,
+            "go": FLAG,
+            "reasons": ListOf(Text(1_000), 256),
+        },
+        serves="CM-3 CM-5 SI-7",
+    ),
+    act(
+        "model.convert",
+        "Converting or quantizing a model",
+        "{who} converts the base {base}[ with the adapter {adapter}][ to {quantizations}]",
+        {"base": DIGEST, "adapter": Nullable(DIGEST), "quantizations": ListOf(Text(32), 16)},
+        done={"fidelity": FIGURES, "adapter_fidelity": Optional(FIGURES), "artefacts": ARTEFACTS},
+        done_says="{who} made {artefacts#} GGUF models",
+        short={"fidelity": FIGURES},
+        serves="CM-3 SI-7 SR-4",
+    ),
+    act(
+        "serve.start",
+        "Starting to serve",
+        "{who} starts to serve {model}[ with the adapters {adapters}]",
+        {"model": NAME, "gguf": DIGEST, "adapters": ListOf(DIGEST, 64)},
+        done={
+            "address": Text(256),
+            "models": ListOf(Record({"id": _MODEL, "digest": DIGEST, "label": LABEL}), 65),
+        },
+        done_says="{who} serves {models#} models at {address}",
+        serves="CM-3 SI-7",
+    ),
+    act(
+        "serve.stop",
+        "Stopping to serve",
+        "{who} stops to serve what event {started} started[ ({why}): {models}]",
+        {"started": SEQ, "why": Optional(Choice(("revoked",))), "models": Optional(MapOf(DIGEST, 65))},
+        done={"started": SEQ, "models": Optional(ListOf(_MODEL, 65)), "told": Optional(FLAG)},
+        done_says="{who} stopped to serve what event {started} started[: {models}]",
+        serves="CM-3 IR-4",
+        essential=True,
+    ),
+    fact(
+        "serve.key.created",
+        "A key for applications was created.",
+        "{who} created the key {key} for {tenant}, cleared for {record.clearance.level}",
+        {
+            "key": Text(64),
+            "tenant": PERSON,
+            "record": Record(
+                {
+                    "id": Text(64),
+                    "hash": Text(160),
+                    "tenant": PERSON,
+                    "models": ListOf(_MODEL, 64),
+                    "clearance": LABEL,
+                    "revoked": FLAG,
+                }
+            ),
+        },
+        serves="AC-2 AC-6(9) IA-5 IA-9",
+    ),
+    fact(
+        "serve.key.revoked",
+        "A key for applications was revoked.",
+        "{who} revoked the key {key}",
+        {"key": Text(64)},
+        serves="AC-2 AC-6(9) IA-5 IA-9",
+    ),
+    fact(
+        "serve.refused",
+        "Applications' requests were refused; how many in how many seconds.",
+        "{who} refused {count} requests of applications in {seconds} seconds[: {reasons}]",
+        {"count": COUNT, "seconds": NUMBER, "reasons": MapOf(COUNT, 64), "keys": MapOf(COUNT, 64)},
+        serves="AC-3 AC-7 IA-9 IR-5 SI-4",
+        producer="serve",
+    ),
+    act(
+        "answer",
+        "Answering an application's request",
+        "{who} asks {model}, with a prompt of {prompt_tokens} tokens",
+        {
+            "model": _MODEL,
+            "model_digest": DIGEST,
+            "adapter_digest": Nullable(DIGEST),
+            "tenant": PERSON,
+            "key": Text(64),
+            "prompt_tokens": COUNT,
+            **_SEALED,
+        },
+        done={**_COUNTED, "finish_reason": Choice(("stop", "length"))},
+        done_says="{model} answered {who}[ (event {cause})] with {completion_tokens} tokens in {milliseconds} ms",
+        endings={
+            "failed": {**_ANSWER, "error": KEY},
+            "cancelled": {**_COUNTED, "finish_reason": Choice(("cancelled",))},
+        },
+        endings_say={
+            "failed": "{model} gave {who}[ (event {cause})] no answer: {error}",
+            "cancelled": "{who} stopped listening to {model}[ (event {cause})] after {completion_tokens} tokens",
+        },
+        serves="AC-3 AU-10 IA-9 SC-28 SR-4",
+        producer="serve",
+    ),
+)

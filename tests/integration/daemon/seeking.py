@@ -1,0 +1,73 @@
+"""Seeking a text on disk in whatever form somebody may have written it down."""
+
+from __future__ import annotations
+
+import base64
+import json
+import mmap
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+LARGE = 2**20  # bytes; smaller files are searched whatever is in them
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+
+def forms(text: str) -> dict[str, bytes]:
+    """Write a text in every form that is sought."""
+    raw = text.encode()
+    found = {
+        "utf-8": raw,
+        "utf-16-le": text.encode("utf-16-le"),
+        "utf-16-be": text.encode("utf-16-be"),
+        "hex": raw.hex().encode(),
+        "hex-upper": raw.hex().upper().encode(),
+        "json-ascii": json.dumps(text)[1:-1].encode(),
+        "json": json.dumps(text, ensure_ascii=False)[1:-1].encode(),
+        "percent": quote(text).encode(),
+        "repr": repr(raw)[2:-1].encode(),
+    }
+    for shift in range(3):
+        encoded = base64.b64encode(bytes(shift) + raw)
+        # The first and the last characters depend on what stands before and after.
+        inner = encoded[4 * bool(shift) : len(encoded) - 4]
+        found[f"base64-{shift}"] = inner
+        found[f"base64url-{shift}"] = inner.translate(bytes.maketrans(b"+/", b"-_"))
+    return found
+
+
+def files(folders: Iterable[Path]) -> Iterator[Path]:
+    """List every file beneath folders, without following links; others may come and go meanwhile."""
+    for folder in folders:
+        for place, _, names in os.walk(folder):
+            for name in names:
+                path = Path(place, name)
+                if path.is_file() and not path.is_symlink():
+                    yield path
+
+
+def _is_empty(path: Path, size: int) -> bool:
+    """Tell whether a file is nothing but zeros, as one is that only keeps its place."""
+    return size > LARGE and not path.read_bytes().strip(b"\0")
+
+
+def seek(folders: Iterable[Path], texts: Iterable[str]) -> dict[str, list[str]]:
+    """Look for texts in the names and the bytes of every file; gives the forms found, by file."""
+    wanted = [(name, form) for text in texts for name, form in forms(text).items()]
+    found: dict[str, list[str]] = {}
+    for path in files(folders):
+        hits = [name for name, form in wanted if form in str(path).encode("utf-8", "surrogateescape")]
+        try:
+            with path.open("rb") as file:
+                size = file.seek(0, 2)
+                if size and not _is_empty(path, size):
+                    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                        hits += [name for name, form in wanted if data.find(form) >= 0]
+        except FileNotFoundError:
+            continue  # it was removed meanwhile
+        if hits:
+            found[str(path)] = sorted(set(hits))
+    return found
