@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo test check bench-audit bench-import soak clean
+.PHONY: help setup demo test check bench-audit bench-import bench-training soak clean
 
 help:  ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,8 +18,9 @@ setup: $(READY)  ## Make .venv, building llama.cpp once
 demo: $(READY)  ## The main job, end to end, in a scratch home
 	@$(BIN)/holdfast demo
 
-test: $(READY)  ## The whole test suite
-	@$(BIN)/python -m pytest
+test: $(READY)  ## The whole test suite: two processes, then the main job by itself, as its workers use every core
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/e2e
+	@$(BIN)/python -m pytest tests/e2e
 
 check: $(READY)  ## Lint, format, types, docstrings, import contracts
 	@$(BIN)/ruff check .
@@ -33,6 +34,9 @@ bench-audit: $(READY)  ## Measure the audit log; the last line is JSON
 
 bench-import: $(READY)  ## Measure the import of a 2 GB base and of a delta; the last line is JSON
 	@$(BIN)/python scripts/bench_import.py
+
+bench-training: $(READY)  ## Measure training against a plain TRL script; the last line is JSON
+	@$(BIN)/python scripts/bench_training.py
 
 soak: $(READY)  ## 500 rounds of SIGKILL under load, then ten minutes of hostile files against readers and libraries
 	@$(BIN)/python -m scripts.soak_kills --rounds 500

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from holdfast.audit.event import Actor, Subject
 from holdfast.daemon import process, served
+from holdfast.daemon.served import Plan
 from holdfast.errors import HoldfastError
 from holdfast.governance.labels import Label
 from holdfast.paths import Home
@@ -44,24 +45,21 @@ def settings() -> dict[str, Json]:
 
 async def serve(services: Services, models: Path) -> dict[str, Json]:
     """Start the serve worker as an operator would."""
-    params: dict[str, Json] = {"model": "base", "gguf": DIGEST, "adapters": []}
+    params: dict[str, Json] = {"model": "base", "gguf": DIGEST, "adapters": [], "released": {}}
     async with services.recorder.act(
         OTTO, "serve.start", params, subject=Subject("gguf", DIGEST), label=LABEL
     ) as act:
         job = services.jobs.open_job(act.seq, "serve.start")
-        listener = served.bind("127.0.0.1", 0)
-        try:
-            await services.serving._launch(services, job, act, {"models": models}, settings(), listener)  # noqa: SLF001 - all of a start but finding the artefacts
-        finally:
-            listener.close()
-        act.outcome = {"address": services.serving.address, "models": list(services.serving.models)}
+        plan = Plan({"models": models}, settings(), {"base": (DIGEST,)})
+        await services.serving.open(services, job, plan, served.bind("127.0.0.1", 0))
+        act.outcome = {"address": services.serving.address, "models": list(plan.listed())}
         await job.emit("result", result=act.outcome)
     return {"address": services.serving.address}
 
 
 async def pids(services: Services) -> dict[str, Json]:
     """Name the workers' processes."""
-    found = {"index": services.index._worker, "serve": services.serving.worker}  # noqa: SLF001 - whom to kill
+    found = {"index": services.index._worker, "serve": services.serving.current}  # noqa: SLF001 - whom to kill
     return {name: worker.pid if worker is not None else None for name, worker in found.items()}
 
 

@@ -15,8 +15,10 @@ from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from holdfast.preparation.order import PrepareFile, PrepareOrder
 from holdfast.training import environment
 from holdfast.training.spec import Recipe, read_recipe
+from holdfast.workers import prepare
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -102,13 +104,26 @@ def adapt(bundle: Path, base: Path, recipe: Recipe, out: Path) -> dict[str, Json
     Returns:
         What the trainer says about the run.
     """
-    from holdfast.training import sft
+    from holdfast.training import run, setup
 
     threads = recipe.precision.threads
-    data = {one.path: bundle / one.path for one in recipe.data}
-    return sft.train(
-        sft.Inputs(recipe, base, data, {"base": "starter"}, out, threads, resume=False), _Quiet()
-    )
+    data = {}
+    for at, one in enumerate(recipe.data):
+        data[one.path] = out / f"data{at}"
+        data[one.path].mkdir()
+        order = PrepareOrder(
+            files=[PrepareFile(shown=one.path, path=bundle / one.path, format="jsonl")],
+            forms=recipe.forms(),
+            columns=one.columns,
+            held_out=one.heldout,
+            over=None,
+            quarantine=False,
+            suites={},
+            out=data[one.path],
+        )
+        prepare.main(_Quiet(), order.model_dump())
+    digests: dict[str, Json] = {"base": "sha512:" + "0" * 128}
+    return run.train(setup.Inputs(recipe, base, data, digests, out, threads), _Quiet())
 
 
 def main() -> None:

@@ -17,6 +17,8 @@ from holdfast.errors import UntrustedInput
 MAX_SITE = 256 * 1024  # bytes; a site with a thousand people fits
 MIN_RESERVE = 2**20  # bytes; room to say that the log stopped, and for the outcomes of acts under way
 MAX_SPACE = 2**50  # bytes of a threshold; a figure that no disk can meet is a slip of the pen
+MAX_WATTS = 1000.0  # of one core; no processor draws as much
+MAX_PRICE = 1e6  # of a kilowatt-hour, in any currency
 
 Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]*$")]
 
@@ -57,6 +59,14 @@ class AuditEntry(_Strict):
         return self
 
 
+class EnergyEntry(_Strict):
+    """The ``[energy]`` table: what stands in for a meter where there is none, and what a kilowatt-hour costs here."""
+
+    watts_per_core: Annotated[float, Field(gt=0, le=MAX_WATTS)] = 15.0
+    price_per_kwh: Annotated[float, Field(ge=0, le=MAX_PRICE)] | None = None
+    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = "EUR"  # ISO 4217
+
+
 class Site(_Strict):
     """The document."""
 
@@ -68,6 +78,7 @@ class Site(_Strict):
     threads: Annotated[int, Field(ge=1, le=1024)] = 2
     serving: ServingEntry = ServingEntry()
     audit: AuditEntry = AuditEntry()
+    energy: EnergyEntry = EnergyEntry()
     person: list[PersonEntry] = Field(min_length=1)
 
     @field_validator("media_roots")

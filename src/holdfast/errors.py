@@ -176,6 +176,7 @@ def _tree(root: type[HoldfastError]) -> dict[str, type[HoldfastError]]:
 
 
 _BY_NAME = _tree(HoldfastError)
+_OWN = frozenset({"self", "key", "message", "remedy"})  # no field is called like what every error has
 
 
 def from_dict(data: Mapping[str, object]) -> HoldfastError:
@@ -193,5 +194,9 @@ def from_dict(data: Mapping[str, object]) -> HoldfastError:
         str(data.get("key", "unknown")),
         str(data.get("message", "An error without a message was reported.")),
         remedy=str(data.get("remedy", "")),
-        **({str(name): value for name, value in fields.items()} if isinstance(fields, dict) else {}),
+        **(
+            {str(name): value for name, value in fields.items() if name not in _OWN}
+            if isinstance(fields, dict)
+            else {}
+        ),
     )

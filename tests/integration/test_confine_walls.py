@@ -17,7 +17,7 @@ import holdfast
 from holdfast.confine import landlock
 from holdfast.confine.embedded import EmbeddedLauncher
 from holdfast.confine.spec import Limits, WorkerSpec
-from holdfast.errors import OperationFailed
+from holdfast.errors import OperationFailed, WorkerFailed
 from holdfast.workers.probe import ATTEMPTS
 
 SMALL = Limits(memory_bytes=2**30, file_bytes=2**20, open_files=256, processes=310, scratch_bytes=2**20)
@@ -75,6 +75,7 @@ async def test_every_attempt_is_refused_and_reaches_nobody(home, control, passed
         ("socket", "AF_INET6", "stream socket"),
         ("socket", "AF_NETLINK", "raw socket"),
         ("socket", "AF_UNIX", "stream socket"),
+        ("socket", "AF_UNIX", "seqpacket socket"),
         ("connect", "AF_UNIX", str(home / "control.sock")),
         ("sendto", "AF_UNIX", str(home / "control.sock")),
         ("sendmsg", "", ""),
@@ -120,6 +121,46 @@ async def test_a_worker_sees_what_it_was_given_and_nothing_else(home, tmp_path, 
     assert not {"home", "var", "run", "opt", "mnt", "srv"} & (
         set(seen["root"]) - {Path(sys.prefix).parts[1], Path(holdfast.__file__).parts[1]}
     )
+
+
+async def test_a_worker_with_a_device_gains_it_and_what_cuda_insists_on_and_nothing_else(
+    home, passed, tmp_path
+):
+    output = tmp_path / "out"
+    output.mkdir()
+    spec = WorkerSpec(
+        "probe", {"probe": tmp_path}, output, {"listen": passed.fileno()}, SMALL, devices=("ptmx",)
+    )
+    order = {"home": str(home), "socket": str(home / "control.sock"), "attempts": [*ATTEMPTS]}
+    found, code, denials = await _run(EmbeddedLauncher(home), spec, order)
+    assert code == 0
+    reached = {name for name, one in found[-1]["result"].items() if one["outcome"] != "refused"}
+    assert reached == {"listen", "thread-name"}
+    assert ("connect", "AF_UNIX", str(home / "control.sock")) in {
+        (one.syscall, one.family, one.destination) for one in denials
+    }
+
+
+STANDARD = {"fd", "full", "null", "random", "shm", "urandom", "zero"}
+ENTROPY = 0x80045200  # RNDGETENTCNT, which anybody may ask
+
+
+async def test_devices_are_seen_and_controlled_only_where_they_are_given(home):
+    order = {"act": "devices", "control": {"random": ENTROPY}}
+    for given, control in [((), "EACCES"), (("ptmx", "random"), "controlled")]:
+        spec = WorkerSpec("rehearse", limits=SMALL, devices=given)
+        found, code, _ = await _run(EmbeddedLauncher(home), spec, order)
+        assert code == 0
+        seen = found[-1]["result"]
+        assert set(seen["nodes"]) == STANDARD | set(given)
+        if landlock.abi() >= 5:  # the first that knows the right
+            assert seen["controlled"] == {"random": control}
+
+
+async def test_a_device_outside_of_the_folder_of_devices_cannot_be_named(home):
+    with pytest.raises(WorkerFailed) as caught:
+        await EmbeddedLauncher(home).launch(WorkerSpec("probe", devices=("../etc",)), {}, print)
+    assert caught.value.key == "confine.name"
 
 
 def test_what_this_host_can_enforce_is_on(home):

@@ -26,7 +26,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning"),
 ]
 
-QWEN2 = next(pattern for pattern, (name, _) in SPLITS.items() if name == "qwen2")
+QWEN2 = next(pattern for (pattern, _), name in SPLITS.items() if name == "qwen2")
 TEXTS = [f"Form {n} costs {n * 7} crowns and is due within {n} days; don't be late.\n" for n in range(1, 60)]
 TEMPLATE = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}"
 
@@ -187,7 +187,6 @@ def test_an_adapter_of_another_base_is_refused(base, adapter, converted, tmp_pat
 @pytest.mark.parametrize(
     "change",
     [
-        {"use_dora": True},
         {"rank_pattern": {"q_proj": 4}},
         {"modules_to_save": ["lm_head"]},
         {"peft_type": "IA3"},
@@ -204,6 +203,30 @@ def test_an_adapter_that_gguf_cannot_express_is_refused(base, adapter, tmp_path,
         convert_adapter(base, folder, tmp_path / "adapter.gguf")
     assert caught.value.key == "gguf.convert"
     assert not (tmp_path / "adapter.gguf").exists()
+
+
+def test_a_dora_adapter_is_to_be_merged(base, adapter, tmp_path) -> None:
+    from holdfast.gguf.convert import convert_adapter
+
+    folder = tmp_path / "adapter"
+    shutil.copytree(adapter, folder)
+    config = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps(config | {"use_dora": True}))
+    with pytest.raises(UntrustedBundle) as caught:
+        convert_adapter(base, folder, tmp_path / "adapter.gguf")
+    assert caught.value.key == "gguf.merge-first"
+    assert "holdfast model merge" in caught.value.remedy
+
+
+def test_an_rslora_in_gguf_has_the_scale_of_peft(base, adapter, converted, tmp_path) -> None:
+    """llama.cpp scales by alpha / rank; with rank 8 a wrong scale would be off by a factor of 2.8."""
+    folder = tmp_path / "adapter"
+    shutil.copytree(adapter, folder)
+    config = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps(config | {"use_rslora": True, "lora_alpha": 5}))
+    order = {"task": "adapter", "model": str(base), "adapter": str(folder), "gguf": str(converted[0])}
+    result, _ = work({**order, "probe": TEXTS[:5], "out": str(tmp_path)})
+    assert result["fidelity"]["max_logit_diff"] <= spec.MAX_LOGIT_DIFF
 
 
 def test_a_pickled_adapter_is_never_opened(base, adapter, tmp_path) -> None:
@@ -286,12 +309,12 @@ def a_tensor_missing(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "key"),
     [
-        (cut_short, "gguf.convert"),
-        (pickled, "gguf.convert"),
-        (foreign, "gguf.architecture"),
+        (cut_short, "formats.safetensors"),
+        (pickled, "formats.file-name"),
+        (foreign, "formats.architecture"),
         (no_tokenizer, "gguf.convert"),
         (unknown_split, "gguf.tokenizer"),
-        (a_tensor_missing, "gguf.unreadable"),
+        (a_tensor_missing, "formats.mismatch"),
     ],
 )
 @pytest.mark.filterwarnings("ignore::UserWarning")

@@ -6,7 +6,8 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.dataset import messages
+from holdfast.dataset import intake, overlap, prepared
+from holdfast.dataset.forms import FORMS, Row
 from holdfast.errors import UntrustedRecipe
 from holdfast.evaluation.spec import read_suite
 from holdfast.training import packing, spec
@@ -27,7 +28,8 @@ messages_like = st.lists(
 @given(st.binary(max_size=300))
 def test_bytes_raise_only_our_error(data):
     for read in (
-        lambda: messages.read_rows(data, file="d.jsonl"),
+        lambda: prepared.read(data, form="text", file="rows.jsonl"),
+        lambda: overlap.questions(data, suite="s"),
         lambda: spec.read_recipe(data, file="r.toml"),
         lambda: read_suite(data, data, file="s.toml"),
     ):
@@ -41,14 +43,37 @@ def test_almost_toml_raises_only_our_error(text):
         spec.read_recipe(text.encode(), file="r.toml")
 
 
-@given(st.lists(st.fixed_dictionaries({"messages": messages_like}) | json_values, max_size=4))
+@given(
+    st.lists(
+        st.fixed_dictionaries({"at": st.just("d:1"), "messages": messages_like}) | json_values, max_size=4
+    )
+)
 def test_what_is_taken_is_what_was_written(values):
-    data = "\n".join(json.dumps(value) for value in values).encode()
+    data = "".join(json.dumps(value) + "\n" for value in values).encode()
     try:
-        rows = messages.read_rows(data, file="d.jsonl")
+        rows = prepared.read(data, form="messages", file="rows.jsonl")
     except UntrustedRecipe:
         return
-    assert [{"messages": row.to_json()} for row in rows] == values
+    assert [{"at": row.at, **row.content.to_json()} for row in rows] == values
+
+
+FIELDS = ("messages", "prompt", "completion", "text", "chosen", "rejected", "id")
+
+
+@given(
+    st.dictionaries(st.sampled_from(FIELDS), st.text(max_size=5) | messages_like | json_values),
+    st.sets(st.sampled_from(FORMS), min_size=1),
+    st.dictionaries(st.sampled_from(FIELDS), st.sampled_from([*FIELDS, "x"]), max_size=2),
+)
+def test_a_value_becomes_a_row_that_is_read_again_or_a_mistake(value, forms, columns):
+    found = intake.Intake(sorted(forms), columns)
+    try:
+        content = found.take(value)
+    except ValueError:
+        return
+    assert content.form == found.form
+    row = Row("d:1", content)
+    assert prepared.read(row.line(), form=content.form, file="rows.jsonl") == [row]
 
 
 @given(st.lists(st.integers(1, 64), max_size=60), st.integers(64, 100))

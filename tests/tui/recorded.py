@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING
 
 import httpx
 
+from . import learned
+
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     from holdfast.canonical import Json
+
+    Entries = Sequence[dict[str, Json] | asyncio.Event]
 
 LABEL: Json = {"level": "internal", "compartments": ["REGISTRY"], "zones": ["site"]}
 STEPS = 120
@@ -290,7 +294,7 @@ INVENTORIES = [
 ]
 
 
-def run(number: int, state: str, *, loss: float | None, gate: Json) -> Json:
+def run(number: int, state: str, *, loss: float | None, gate: Json) -> dict[str, Json]:
     return {
         "number": number,
         "state": state,
@@ -298,11 +302,17 @@ def run(number: int, state: str, *, loss: float | None, gate: Json) -> Json:
         "time": "2026-03-01T12:00:00Z",
         "recipe": "authority@1.0.0",
         "base": "starter",
+        "method": "sft",
+        "tuning": "lora",
         "run": sha("7a") if loss else None,
         "adapter": ADAPTER if loss else None,
+        "model": None,
         "steps": STEPS if loss else None,
         "final_loss": loss,
         "tokens_per_second": 5946.0 if loss else None,
+        "seconds": 98.4 if loss else None,
+        "resumes": None,
+        "resumable": state == "paused",
         "gate": gate,
     }
 
@@ -510,6 +520,65 @@ SEALED = [
 ]
 
 
+def release(request: int, standing: str, product: str, **changes: Json) -> dict[str, Json]:
+    return {
+        "request": request,
+        "alias": "authority",
+        "standing": standing,
+        "requester": "olga",
+        "time": "2026-03-01T09:30:00.000000Z",
+        "decided_by": None,
+        "decided_seq": None,
+        "reason": None,
+        "kind": "adapter",
+        "product": product,
+        "run": sha("7a"),
+        "run_number": 44,
+        "recipe_name": "authority@1.0.0",
+        "base": BASE,
+        "base_name": "starter@1.0.0",
+        "tokenizer": sha("3f"),
+        "gguf": {"q8_0": GGUF},
+        "lora": sha("d5"),
+        "evaluation": sha("ea"),
+        "gate": sha("9e"),
+        "decided": 48,
+        "label": LABEL,
+        "digest": sha("5d"),
+        "hindrance": None,
+        **changes,
+    }
+
+
+RELEASES = [
+    release(103, "open", ADAPTER),
+    release(97, "in force", sha("b7"), decided_by="bob", decided_seq=99, run_number=38),
+    release(81, "superseded", sha("a6"), decided_by="alice", decided_seq=83, run_number=22),
+    release(76, "refused", sha("96"), decided_by="bob", reason="Ask the registry first.", run_number=20),
+]
+
+
+def lineage(found: dict[str, Json]) -> dict[str, Json]:
+    """Give what the daemon answers about one release."""
+    parts = [
+        {"kind": kind, "name": name, "version": "1.0.0", "digest": sha(digits)}
+        for kind, name, digits in (
+            ("recipe", "authority", "e1"),
+            ("dataset", "authority", "d1"),
+            ("dataset", "rehearsal", "d2"),
+            ("suite", "registry", "4f"),
+        )
+    ]
+    statement = approved(found, "release.approve", sha("5d"))["approval"]
+    verdict: Json = {
+        "seq": 48,
+        "run": sha("7a"),
+        "evaluation": sha("ea"),
+        **(GATE if isinstance(GATE, dict) else {}),
+    }
+    return {**found, "lineage": parts, "verdict": verdict, "approval": statement, "line": [81, 97]}
+
+
 class Curve(httpx.AsyncByteStream):
     """A job's stream: a loss that falls in waves; it ends, or stays open as a running job's does."""
 
@@ -530,6 +599,22 @@ class Curve(httpx.AsyncByteStream):
         if not self._ended:
             await asyncio.Event().wait()
         yield json.dumps({"n": last + 1, "kind": "result", "result": {}}).encode() + b"\n"
+
+
+class Said(httpx.AsyncByteStream):
+    """A job's stream as a test wrote it; at an event in it the stream waits."""
+
+    def __init__(self, entries: Entries) -> None:
+        self._entries = entries
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        count = 0
+        for entry in self._entries:
+            if isinstance(entry, asyncio.Event):
+                await entry.wait()
+                continue
+            count += 1
+            yield json.dumps({"n": count, **entry}).encode() + b"\n"
 
 
 STOPPED: Json = {
@@ -575,6 +660,11 @@ def answers(*, empty: bool, trouble: bool, halted: bool) -> dict[str, Json]:
             f"/v1/exceptions/{one['request']}": approved(one, "exception.grant", sha("6d"))
             for one in EXCEPTIONS
         },
+        "/v1/releases": {
+            "releases": [] if empty else [*RELEASES],
+            "aliases": {} if empty else {"authority": 97},
+        },
+        **{f"/v1/releases/{one['request']}": lineage(one) for one in RELEASES},
         "/v1/requests": {"requests": [] if empty else [*INVENTORIES]},
         **{
             f"/v1/requests/{one['request']}": approved(one, "request.grant", sha("3d")) for one in INVENTORIES
@@ -589,15 +679,14 @@ def answers(*, empty: bool, trouble: bool, halted: bool) -> dict[str, Json]:
             ],
             "active": None if empty else 2,
         },
-        "/v1/runs": {
-            "runs": []
-            if empty
-            else [
+        **learned.routes(
+            [
                 run(61, "running", loss=None, gate=None),
-                run(44, "done", loss=0.224, gate=GATE),
-                run(43, "cancelled", loss=None, gate=None),
-            ]
-        },
+                run(44, "done", loss=0.224, gate=learned.GATE),
+                run(43, "paused", loss=None, gate=None),
+            ],
+            empty=empty,
+        ),
         "/v1/serving": {
             "running": not empty,
             "address": None if empty else "http://127.0.0.1:8080",
@@ -613,13 +702,14 @@ class Recorded(httpx.AsyncBaseTransport):
     """The recorded daemon.
 
     ``gone`` makes it unreachable; ``forgets`` makes it lose its sessions once; ``asked`` lists what it was asked, ``sent`` what
-    was sent with it, ``queried`` by which query.
+    was sent with it, ``queried`` by which query. ``streams`` are the streams of jobs, by number.
     """
 
     def __init__(self, *, empty: bool = False, trouble: bool = False, halted: bool = False) -> None:
         self.answers = answers(empty=empty, trouble=trouble, halted=halted)
         self.sent: list[tuple[str, Json]] = []
         self.queried: list[dict[str, str]] = []
+        self.streams: dict[int, Entries] = {}
         self.gone = False
         self.forgets = False
         self.asked: list[tuple[str, str]] = []
@@ -627,6 +717,7 @@ class Recorded(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         path = request.url.path
+        await request.aread()
         self.asked.append((request.method, path))
         if self.gone:
             raise httpx.ConnectError("nobody listens")
@@ -640,10 +731,13 @@ class Recorded(httpx.AsyncBaseTransport):
             self.forgets = False
             return refused(401, "NotAuthenticated", "No session was found.", "Sign in.")
         if path.endswith("/events") and path.startswith("/v1/jobs/"):
+            job = int(path.split("/")[3])
+            if job in self.streams:
+                return httpx.Response(200, stream=Said(self.streams[job]))
             return httpx.Response(200, stream=Curve(ended="/61/" not in path))
         if request.url.query:
             self.queried.append(dict(request.url.params))
-        if request.content:
+        if request.content and path != "/v1/uploads":
             self.sent.append((path, json.loads(request.content)))
         found = self.answers.get(path if request.method == "GET" else f"{request.method} {path}")
         if found is not None:

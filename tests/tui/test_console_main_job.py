@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from textual.widgets import Static
 
 from holdfast.audit import verify
 from holdfast_tui.app import HoldfastApp
@@ -60,14 +61,25 @@ async def train(pilot: Pilot[None], place: Place) -> None:
     await switch(pilot, "olga")
     await pilot.press("t")
     await until_seen(pilot, "Start a run")
-    await fill(pilot, str(place.recipe), "starter")
+    await fill(pilot, str(place.recipe), "starter", "")
+    await until_seen(pilot, "preparing the data of", PATIENCE)
     await until_seen(pilot, "running", PATIENCE)
     chart = pilot.app.screen.query_one(LossChart)
     await until(pilot, lambda: chart.points, PATIENCE)
     await until_told(pilot, "is done.", PATIENCE)
     assert [step for step, _ in chart.points] == list(range(1, STEPS + 1))
     await until_seen(pilot, f"least {min(loss for _, loss in chart.points):.3f}")
-    await until_seen(pilot, "tokens/s · adapter")
+    await until_seen(pilot, "tokens/s · made")
+    await pilot.press("enter")
+    await until_seen(pilot, "estimated  ")
+    page = pilot.app.screen.query_one("#reading-body").query_one(Static)
+    for text in ("matrix-product peak", "padding", "states", "environment", "W a core"):
+        assert text in str(page.content)
+    await pilot.press("escape", "l")
+    await until_seen(pilot, "held out")
+    await pilot.press("enter")
+    await until_seen(pilot, "characters/row")
+    await pilot.press("escape", "escape")
 
 
 async def serve_and_chat(pilot: Pilot[None]) -> int:

@@ -29,6 +29,20 @@ SCREENS = {
     "refused": ("alice", ("1 waiting", "down 14 findings", "enter auto_map")),
     "admit": ("bob", ("1 waiting", "a Admit import #52")),
     "training": ("olga", ("2 step 80 of 120",)),
+    "train": ("olga", ("2 step 80 of 120", "t Start a run")),
+    "run": ("olga", ("2 step 80 of 120", "down 5946", "enter estimated")),
+    "profile": ("olga", ("2 step 80 of 120", "l held out", "enter contradictions")),
+    "evaluations": ("olga", ("2 step 80 of 120", "v before-transformers")),
+    "comparison": (
+        "olga",
+        (
+            "2 step 80 of 120",
+            "v before-transformers",
+            "m Compare two",
+            "enter",
+            "enter worse within noise",
+        ),
+    ),
     "serving": ("olga", ("3 starter:authority",)),
     "audit": ("aude", ("4 aude read the audit log",)),
     "event": (
@@ -41,6 +55,8 @@ SCREENS = {
     "rows": ("aude", ("4 aude read the audit log", "s Saved queries", "down Saved by aude", "enter of 119")),
     "witnesses": ("aude", ("6 ministry",)),
     "requests": ("bob", ("5 in force",)),
+    "releases": ("olga", ("7 superseded",)),
+    "approve": ("bob", ("7 superseded", "a Approve release #103")),
     "unseal": ("bob", ("5 in force", "g Grant unseal #90")),
     "erase": ("bob", ("5 in force", "down", "g Grant erase #88")),
     "health": ("olga", ("h How the home is",)),
@@ -62,6 +78,7 @@ EMPTY = {
     "serving": ("olga", ("3 Press s",)),
     "requests": ("alice", ("5 Press e",)),
     "witnesses": ("alice", ("6 Press a",)),
+    "releases": ("olga", ("7 Press p",)),
     "audit": ("aude", ("4 No event fits.",)),
 }
 

@@ -159,9 +159,17 @@ def test_no_key_is_bound_twice_in_one_place_and_all_can_be_sent_by_a_serial_line
         keys = [key for action in actions.of(section) for key in action.keys]
         assert len(keys) == len(set(keys))
         for key in keys:
-            assert len(key) == 1 or key in ("question_mark", "ctrl+p", "f1", "f2", "f3", "f4", "f5", "f6"), (
-                key
-            )
+            assert len(key) == 1 or key in (
+                "question_mark",
+                "ctrl+p",
+                "f1",
+                "f2",
+                "f3",
+                "f4",
+                "f5",
+                "f6",
+                "f7",
+            ), key
 
 
 @pytest.mark.parametrize("role", ["administrator", "operator", "auditor"])

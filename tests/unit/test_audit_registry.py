@@ -105,7 +105,6 @@ PASSED_ON = {  # modules whose action is an argument: who calls them is looked a
     "daemon/recorder.py",
     "daemon/seconding.py",
     "daemon/sealings.py",
-    "daemon/training.py",
     "audit/producer.py",
     "audit/channel.py",
     "audit/reconcile.py",

@@ -9,7 +9,7 @@ import pytest
 from holdfast import canonical, hashing
 from holdfast.artefact import MAX_NAME
 from holdfast.audit.event import Actor, Draft, prepare
-from holdfast.daemon import bounded, evaluation, housekeeping, process, revocations
+from holdfast.daemon import answers, bounded, evaluation, housekeeping, process, revocations
 from holdfast.governance.people import Person, Role
 from holdfast.governance.state import State
 from holdfast.keys import person as keys
@@ -34,28 +34,43 @@ def test_whole_entries_are_taken_from_the_beginning():
 
 
 def results(suites, sections):
-    found = {str(at): {"score": 0.123456} for at in range(sections)} | {"all": {"score": 0.5}}
+    """Results of every column: in each section one right item and one wrong one."""
+    of = [f"{at // 2:02}" for at in range(2 * sections)]
+    found = {
+        "suite": {"name": "suite", "version": "1"},
+        "ids": [str(at) for at in range(2 * sections)],
+        "of": of,
+        "outcomes": "10" * sections,
+        "primary": of[:1],
+    }
     return {
-        f"{moment}-{column}": {f"suite{at:02}": {"sections": found} for at in range(suites)}
+        f"{moment}-{column}": {f"suite{at:02}": found for at in range(suites)}
         for moment in ("before", "after")
         for column in ("transformers", "q8_0")
     }
 
 
 def test_an_outcome_repeats_all_scores_or_those_of_whole_suites_or_none():
-    assert len(evaluation._told(results(2, 5))["before-q8_0"]["suite01"]) == 6
-    assert evaluation._told(results(20, 60))["after-q8_0"]["suite19"] == {"all": 0.5}
-    assert evaluation._told(results(1000, 60)) == {}
+    assert len(answers.told(results(2, 5))["before-q8_0"]["suite01"]) == 7
+    assert answers.told(results(20, 60))["after-q8_0"]["suite19"] == {"all": 0.5, "primary": 0.5}
+    assert answers.told(results(1000, 60)) == {}
     for suites, sections in ((2, 5), (20, 60), (64, 64)):
-        fits("eval.run.done", {"scores": evaluation._told(results(suites, sections))})
+        fits("eval.run.done", {"scores": answers.told(results(suites, sections))})
 
 
 def test_reasons_that_there_is_no_room_for_are_counted():
     verdicts = {name: {"reasons": [f"{WIDE * 200} {at}" for at in range(64)]} for name in ("x", "y")}
     told = evaluation._reasons(verdicts)
     assert f"{128 - len(told) + 1} more reasons" in told[-1]
-    fits("gate.decided", {"reasons": told})
-    assert evaluation._reasons({"x": {"reasons": ["one"]}, "y": None}) == ["x: one"]
+    assert evaluation._reasons({"x": {"reasons": ["one"]}, "y": {"reasons": []}}) == ["x: one"]
+    name, rule = "n" * 64, {"rule": "non_inferiority", "holds": False, "verdict": "worse within noise"}
+    rules = [{"suite": name, "section": name, "p": 0.5, **rule}] * 64
+    judged = evaluation._judged({name: {"rules": rules} for name in ("x" * 12, "y" * 12)})
+    assert 64 < len(judged) < 128
+    suites = {f"{at:064}": DIGEST for at in range(64)}
+    fits("gate.decided", {"reasons": told, "judged": judged, "suites": suites})
+    some = evaluation._judged({"x": {"rules": rules[:1]}})
+    assert some == [{"on": "x", "suite": name, "section": name, **rule}]
 
 
 def test_the_faults_of_a_scrub_fit_whatever_the_files_are_called():

@@ -7,6 +7,8 @@ import os
 import pytest
 
 from holdfast.cli import output
+from holdfast.errors import UntrustedRecipe
+from holdfast.formats import written
 
 FORGED = "x\n9  2026-01-01  bob\x1b[2J\x9b31m\u202e\udcff"
 
@@ -70,3 +72,17 @@ def test_rows_that_no_terminal_holds_become_lines_of_name_and_value():
         "note    z",
     ]
     assert output.records(("seq", "what"), [(1, "x")]) == output.table(("seq", "what"), [(1, "x")])
+
+
+def test_mistakes_are_told_one_to_a_line(capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["holdfast"])
+    found = [(line, f"key 'k{line}' is missing;") for line in range(1, written.MAX_MISTAKES + 3)]
+    output.show_error(written.refusal("r.toml", "recipe.form", found))
+    first, *lines, remedy = capsys.readouterr().err.splitlines()
+    assert first == "Refused: 50 mistakes, and 2 more:"
+    assert lines == [f"  r.toml:{line}: key 'k{line}' is missing;" for line in range(1, 51)]
+    assert remedy == "  Correct r.toml and try again."
+    output.show_error(written.refusal("r.toml", "recipe.form", found[:1]))
+    assert capsys.readouterr().err.startswith("Refused: r.toml:1: key 'k1' is missing;.\n")
+    output.show_error(UntrustedRecipe("x.y", "Another sentence.", remedy="Do.", mistakes=["a", "b"]))
+    assert capsys.readouterr().err == "Refused: Another sentence.\n  Do.\n"

@@ -25,6 +25,8 @@ def test_a_document_with_its_defaults():
     assert (site.serving.host, site.serving.port, site.threads, site.gaps) == ("127.0.0.1", 8600, 2, [])
     audit = site.audit
     assert (audit.heartbeat_seconds, audit.low_space_bytes, audit.reserve_bytes) == (60, 2**29, 2**26)
+    energy = site.energy
+    assert (energy.watts_per_core, energy.price_per_kwh, energy.currency) == (15.0, None, "EUR")
     assert site.person[0].roles == ["administrator"]
 
 
@@ -49,6 +51,10 @@ def test_a_document_with_its_defaults():
         ("[[person]]", "[audit]\nreserve_bytes = 1000\n[[person]]", "audit.reserve_bytes"),
         ("[[person]]", "[audit]\nlow_space_bytes = 1000000\n[[person]]", "less than reserve_bytes"),
         ("[[person]]", "[audit]\nheartbeat = 5\n[[person]]", "audit.heartbeat"),
+        ("[[person]]", "[energy]\nwatts_per_core = 0\n[[person]]", "energy.watts_per_core"),
+        ("[[person]]", "[energy]\nwatts_per_core = nan\n[[person]]", "energy.watts_per_core"),
+        ("[[person]]", "[energy]\nprice_per_kwh = -0.1\n[[person]]", "energy.price_per_kwh"),
+        ("[[person]]", '[energy]\ncurrency = "euro"\n[[person]]', "energy.currency"),
         ("schema", "schema =", "line 1"),
         (
             "[[person]]",

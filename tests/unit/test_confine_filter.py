@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import errno
+import struct
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.confine import bpf
+from holdfast.confine import bpf, cell
 from holdfast.confine.syscalls import ARCHITECTURES, RECORDED, REFUSED, Architecture
 
 EPERM = 0x00050000 | errno.EPERM
@@ -18,8 +19,9 @@ BOTH = pytest.mark.parametrize("name", ["x86_64", "aarch64"])
 
 
 def decide(
-    arch: Architecture, number: int, *arguments: int, audit: int | None = None, recorded: bool = True
-) -> int:
+    arch: Architecture, number: int, *arguments: int,
+    audit: int | None = None, recorded: bool = True, listening: bool = False,
+) -> int:  # fmt: skip
     """Interpret the program as the kernel does (classic BPF over struct seccomp_data)."""
     data = (
         number.to_bytes(4, "little")
@@ -27,7 +29,10 @@ def decide(
         + bytes(8)
     )
     data += b"".join(one.to_bytes(8, "little") for one in [*arguments, *[0] * (6 - len(arguments))])
-    program = bpf.program(arch, recorded=recorded)
+    return run(bpf.program(arch, recorded=recorded, listening=listening), data)
+
+
+def run(program: list[bpf.Instruction], data: bytes) -> int:
     at = accumulator = 0
     while True:
         one = program[at]
@@ -99,6 +104,18 @@ def test_only_streams_come_in_pairs(name, family, kind):
 
 
 @BOTH
+@given(family=st.integers(0, 50), kind=st.integers(0, 15), flags=st.sampled_from([0, 0x80000, 0x800]))
+def test_who_may_listen_makes_packet_sockets_and_never_connects(name, family, kind, flags):
+    arch = ARCHITECTURES[name]
+    expected = bpf.ALLOW if (family, kind) == (1, 5) else bpf.USER_NOTIF
+    assert decide(arch, arch.numbers["socket"], family, kind | flags, listening=True) == expected
+    assert decide(arch, arch.numbers["socket"], family, kind | flags) == bpf.USER_NOTIF
+    assert decide(arch, arch.numbers["bind"], 3, 0x1000, 16, listening=True) == bpf.ALLOW
+    assert decide(arch, arch.numbers["connect"], 3, 0x1000, 16, listening=True) == bpf.USER_NOTIF
+    assert decide(arch, arch.numbers["sendto"], 3, 0, 0, 0, 0x1000, 16, listening=True) == bpf.USER_NOTIF
+
+
+@BOTH
 @given(bit=st.sampled_from([0x20000, 0x2000000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000]))
 def test_no_namespace_is_made_by_clone(name, bit):
     arch = ARCHITECTURES[name]
@@ -125,8 +142,32 @@ def test_everything_else_is_allowed_whatever_its_arguments(name, number, argumen
 
 @BOTH
 def test_the_program_fits_into_the_kernels_bounds(name):
-    program = bpf.program(ARCHITECTURES[name], recorded=True)
+    program = bpf.program(ARCHITECTURES[name], recorded=True, listening=True)
     assert len(program) < 4096
     assert len(bpf.assemble(program)) == 8 * len(program)
     for at, one in enumerate(program):
         assert at + 1 + max(one.true, one.false) < len(program) or one.code == 0x06
+
+
+@BOTH
+def test_a_cell_makes_the_calls_that_are_named_and_no_other(name):
+    arch, program = ARCHITECTURES[name], cell.program(name)
+
+    def decided(number: int, second: int = 0, audit: int = arch.audit) -> int:
+        return run(program, struct.pack("<IIQQQ4Q", number, audit, 0, 0, second, 0, 0, 0, 0))
+
+    passed = {*cell.ALLOWED[name].values(), *(arch.numbers[one] for one in RECORDED)}
+    for number in [*range(600), 0x40000000, 0xFFFFFFFF]:
+        if number in cell.PRETENDED[name]:
+            assert decided(number) == 0x00050000
+        else:
+            assert decided(number) == (bpf.ALLOW if number in passed else EPERM), number
+        assert decided(number, audit=arch.audit ^ 1) == bpf.KILL_PROCESS
+    for number, values in cell.CHOSEN[name].items():
+        assert number not in passed
+        for second in range(0x8910):
+            assert decided(number, second) == (bpf.ALLOW if second in values else EPERM)
+    # None of what starts, signals, follows or limits a process, in the tables of the worker's own filter or outside.
+    assert not passed & {
+        arch.numbers[one] for one in (*REFUSED, "clone", "clone3", "sendto") if one in arch.numbers
+    }

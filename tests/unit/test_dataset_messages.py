@@ -4,94 +4,116 @@ import json
 
 import pytest
 
-from holdfast.dataset import messages, profile
+from holdfast.dataset import messages, prepared
+from holdfast.dataset.forms import Completion, Conversation, Passage, Preference, Row, content_of
+from holdfast.dataset.messages import Message
 from holdfast.errors import UntrustedRecipe
 
-GOOD = '{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}'
+
+def refused(value: object, form: str = "messages") -> str:
+    text = value if isinstance(value, bytes) else json.dumps(value).encode()
+    with pytest.raises(ValueError) as caught:
+        content_of(messages.load_object(text), form)
+    return str(caught.value)
 
 
-def refused(text: str | bytes) -> UntrustedRecipe:
-    data = text if isinstance(text, bytes) else text.encode()
-    with pytest.raises(UntrustedRecipe) as caught:
-        messages.read_rows(data, file="d.jsonl")
-    assert caught.value.key == "dataset.row"
-    return caught.value
-
-
-def row(*turns: tuple[str, str], **more: object) -> str:
-    return json.dumps({"messages": [{"role": role, "content": content} for role, content in turns], **more})
-
-
-def test_rows_keep_their_line_numbers():
-    rows = messages.read_rows(f"\n{GOOD}\r\n\n{GOOD}".encode(), file="d.jsonl")
-    assert [one.line for one in rows] == [2, 4]
-    assert rows[0].to_json() == [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
+def talk(*turns: tuple[str, str], **more: object) -> dict[str, object]:
+    return {"messages": [{"role": role, "content": content} for role, content in turns], **more}
 
 
 @pytest.mark.parametrize(
     ("bad", "told"),
     [
-        ("{", "expected one JSON object, column 2"),
-        ("[]", "expected one JSON object, found list"),
-        ('{"messages": [], "messages": []}', "expected each key once"),
-        ('{"text": "x"}', "expected the keys 'messages' and 'id', found 'text'"),
-        ('{"id": "x"}', "key 'messages' is missing"),
-        ('{"messages": []}', "expected a list of 1 to 256 messages"),
-        ('{"messages": ["x"]}', "message 1: expected an object with exactly 'role' and 'content'"),
-        (row(("user", "q")), "expected the last message to be the assistant's"),
-        (row(("assistant", "a")), "message 1: expected role 'user', found 'assistant'"),
-        (row(("system", "s"), ("assistant", "a")), "message 2: expected role 'user'"),
-        (row(("user", "q"), ("user", "q"), ("assistant", "a")), "message 2: expected role 'assistant'"),
-        (row(("user", "q"), ("tool", "a")), "message 2: expected role system, user, assistant"),
-        (row(("user", " "), ("assistant", "a")), "expected text that is not blank"),
-        (row(("user", "q"), ("assistant", "a"), id=5), "'id': expected text"),
-        (row(("user", "q"), ("assistant", "a"), id="x" * 65), "'id': expected at most 64"),
-        ('{"messages": [{"role": "user", "content": "\\ud800"}]}', "half a surrogate pair"),
-        ("[" * 200_000, "nested too deeply"),
+        (b"{", "expected one JSON object, column 2"),
+        ([], "expected one JSON object, found list"),
+        (b'{"messages": [], "messages": []}', "expected each key once"),
+        ({"messages": [], "text": "x"}, "expected the keys 'messages', found 'text'"),
+        ({"id": "x"}, "key 'messages' is missing"),
+        ({"messages": []}, "expected a list of 1 to 256 messages"),
+        ({"messages": ["x"]}, "message 1: expected an object with exactly 'role' and 'content'"),
+        (talk(("user", "q")), "expected the last message to be the assistant's"),
+        (talk(("assistant", "a")), "message 1: expected role 'user', found 'assistant'"),
+        (talk(("system", "s"), ("assistant", "a")), "message 2: expected role 'user'"),
+        (talk(("user", "q"), ("user", "q"), ("assistant", "a")), "message 2: expected role 'assistant'"),
+        (talk(("user", "q"), ("tool", "a")), "message 2: expected role system, user, assistant"),
+        (talk(("user", " "), ("assistant", "a")), "expected text that is not blank"),
+        (talk(("user", "q\0"), ("assistant", "a")), "found a NUL character"),
+        (b'{"messages": [{"role": "user", "content": "\\ud800"}]}', "half a surrogate pair"),
+        (b"[" * 200_000, "nested too deeply"),
         (b'{"messages": "\xff"}', "expected UTF-8 text, found byte 0xff"),
-        (b"x" * (messages.MAX_ROW + 1), f"{messages.MAX_ROW} are allowed"),
+        (b'{"messages": ' + b"9" * 5000 + b"}", "limit"),
     ],
 )
-def test_a_malformed_line_is_named_and_nothing_is_taken(bad, told):
-    bad = bad if isinstance(bad, bytes) else bad.encode()
-    error = refused(GOOD.encode() + b"\n" + bad + b"\n" + GOOD.encode())
-    assert error.fields["line"] == 2
-    assert error.message.startswith("d.jsonl:2: ")
-    assert told in error.message
+def test_a_conversation_is_read_strictly(bad, told):
+    assert told in refused(bad)
 
 
-def test_every_malformed_line_is_told_up_to_a_bound():
-    error = refused("x\n" * 100)
-    assert len(error.fields["mistakes"]) == messages.MAX_MISTAKES
+@pytest.mark.parametrize(
+    ("form", "bad", "told"),
+    [
+        ("completion", {"prompt": "p"}, "'completion' is missing"),
+        ("completion", {"prompt": "p", "completion": 5}, "'completion': expected text, found int"),
+        ("text", {"text": ""}, "not blank"),
+        ("text", {"text": "x", "url": "y"}, "found 'url'"),
+        ("preference", {"prompt": "p", "chosen": "a", "rejected": "a"}, "found the same one"),
+        ("preference", {"prompt": talk(("user", "q"), ("assistant", "a"))["messages"], "chosen": "a", "rejected": "b"}, "to be the user's"),
+    ],
+)  # fmt: skip
+def test_the_other_forms_are_read_strictly(form, bad, told):
+    assert told in refused(bad, form)
 
 
-@pytest.mark.parametrize("empty", [b"", b"\n\n"])
-def test_a_file_without_examples_is_refused(empty):
-    assert "no example" in refused(empty).message
+def test_a_row_that_is_too_long_is_refused(monkeypatch):
+    monkeypatch.setattr("holdfast.dataset.forms.MAX_CHARACTERS", 3)
+    assert "4 characters and 3 are allowed" in refused({"text": "four"}, "text")
 
 
-def test_too_many_rows_are_refused(monkeypatch):
-    monkeypatch.setattr(messages, "MAX_ROWS", 3)
-    assert "more than 3 examples" in refused("\n".join([GOOD] * 9)).message
+CONTENTS = [
+    Conversation((Message("user", "q"), Message("assistant", "a"))),
+    Completion("p", "c"),
+    Passage("t\n"),
+    Preference("p", "a", "b"),
+    Preference((Message("system", "s"), Message("user", "q")), "a", "b"),
+]
 
 
-def test_a_file_that_is_too_large_is_refused(monkeypatch):
-    monkeypatch.setattr(messages, "MAX_FILE", 10)
-    assert "10 are allowed" in refused(GOOD).message
+@pytest.mark.parametrize("content", CONTENTS)
+def test_what_is_written_is_read_again(content):
+    rows = [Row("d.jsonl:7", content), Row("e/f.md:1", content)]
+    data = b"".join(row.line() for row in rows)
+    assert prepared.read(data, form=content.form, file="rows.jsonl") == rows
+    assert rows[0].digest == rows[1].digest
 
 
-def test_a_profile_counts_duplicates_and_contradictions():
-    lines = [
-        row(("user", q), ("assistant", a))
-        for q, a in (("q", "a"), ("q", "a"), ("q", "b"), ("long", "answer"))
-    ]
-    seen = profile.of_rows(messages.read_rows("\n".join(lines).encode(), file="d.jsonl"))
-    assert seen == profile.Profile(
-        rows=4,
-        messages=8,
-        characters=16,
-        median_characters=2,
-        longest_characters=10,
-        duplicates=1,
-        contradictions=1,
-    )
+@pytest.mark.parametrize(
+    ("data", "line", "told"),
+    [
+        (b"", 1, "no row"),
+        (b'{"at": "a:1", "text": "x"}', 1, "has no end"),
+        (b'{"at": "a:1", "text": "x"}\n{"text": "x"}\n', 2, "'at': expected text"),
+        (b'{"at": "%s", "text": "x"}\n' % (b"a" * 321), 1, "'at': expected at most 320"),
+        (b'{"at": "a:1", "prompt": "x"}\n', 1, "'text' is missing"),
+        (b"\n", 1, "expected one JSON object"),
+    ],
+)
+def test_prepared_rows_of_another_kind_are_refused(data, line, told):
+    with pytest.raises(UntrustedRecipe) as caught:
+        prepared.read(data, form="text", file="rows.jsonl")
+    assert caught.value.key == "dataset.prepared"
+    assert caught.value.fields["line"] == line
+    assert told in caught.value.message
+
+
+def test_prepared_files_are_bounded(monkeypatch):
+    data = b'{"at": "a:1", "text": "x"}\n' * 3
+    for name, bound in (("MAX_FILE", 10), ("MAX_ROWS", 2), ("MAX_LINE", 5)):
+        with monkeypatch.context() as patch:
+            patch.setattr(prepared, name, bound)
+            with pytest.raises(UntrustedRecipe):
+                prepared.read(data, form="text", file="rows.jsonl")
+
+
+def test_a_record_that_states_no_form_is_refused():
+    assert prepared.form_of("text", name="d") == "text"
+    with pytest.raises(UntrustedRecipe, match="expected one of messages"):
+        prepared.form_of(None, name="d")

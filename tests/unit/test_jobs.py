@@ -139,3 +139,51 @@ async def test_cancelling_says_who_and_not_twice(jobs):
         jobs.cancel(7, "olga")
     with pytest.raises(NotFound):
         jobs.cancel(8, "olga")
+
+
+@pytest.mark.parametrize("steps", [40, 100, 1000])
+async def test_a_long_stream_stays_short_and_readers_miss_no_word(jobs, tmp_path, monkeypatch, steps):
+    from holdfast.daemon import jobs as module
+
+    monkeypatch.setattr(module, "MAX_ENTRIES", 32)
+
+    async def many(job):
+        for step in range(steps):
+            await job.emit("metric", step=step)
+            if step in (5, steps // 2):
+                await job.emit("note", text=str(step))
+            await asyncio.sleep(0)
+        return {"steps": steps}
+
+    job = await work(jobs, 7, many)
+    early, whole = asyncio.create_task(read(job, 0)), await read(job)
+    assert len(job.entries) <= 33
+    assert [entry["text"] for entry in job.entries if entry["kind"] == "note"] == ["5", str(steps // 2)]
+    assert job.entries[-1]["n"] == steps + 3
+    numbers = [entry["n"] for entry in await early]
+    assert numbers == sorted(set(numbers))
+    assert whole[-1]["result"] == {"steps": steps}
+    stored = Jobs(tmp_path / "jobs").get(7)
+    assert stored.entries == job.entries
+    assert (await read(stored, after=steps))[-1] == whole[-1]
+    assert [entry.name for entry in (tmp_path / "jobs" / "7").iterdir()] == ["stream.jsonl"]
+
+
+async def test_a_disk_that_is_full_when_a_stream_is_thinned_loses_only_what_is_stored(jobs, monkeypatch):
+    from pathlib import Path
+
+    from holdfast.daemon import jobs as module
+
+    monkeypatch.setattr(module, "MAX_ENTRIES", 8)
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    async def many(job):
+        monkeypatch.setattr(Path, "write_text", full)
+        for step in range(30):
+            await job.emit("metric", step=step)
+        return {"steps": 30}
+
+    job = await work(jobs, 7, many)
+    assert (await read(job))[-1]["result"] == {"steps": 30}

@@ -57,6 +57,48 @@ def test_malformed_digests_and_labels_are_refused(change):
         spec.parse(settings(**change))
 
 
+def aliased(*aliases, **change):
+    return settings(**change) | {
+        "aliases": [{"id": name, "of": of, "release": number} for number, (name, of) in enumerate(aliases)]
+    }
+
+
+def test_an_alias_is_one_more_id_of_what_computes():
+    read = spec.parse(aliased(("authority", "base:tax"), ("plain", "base")))
+    assert spec.parse(read.model_dump(mode="json")) == read
+    assert [choice.id for choice in spec.choices(read)] == ["base", "base:tax"]
+    offered = {choice.id: choice for choice in spec.offered(read)}
+    assert [*offered] == ["authority", "plain", "base", "base:tax"]
+    found = offered["authority"]
+    assert (found.place, found.release, found.adapter.id) == ("base:tax", 0, "tax")
+    assert found.label == offered["base:tax"].label
+    assert offered["base"].release is None
+
+
+def test_what_only_an_alias_leads_to_has_no_id_of_its_own():
+    told = aliased(("authority", "base:tax"))
+    told["models"][0]["adapters"][0]["offered"] = False
+    assert [choice.id for choice in spec.offered(spec.parse(told))] == ["authority", "base"]
+    told["models"][0]["offered"] = False
+    assert [choice.id for choice in spec.offered(spec.parse(told))] == ["authority"]
+
+
+@pytest.mark.parametrize(
+    ("aliases", "why"),
+    [
+        ([("authority", "base:other")], "base:other, which is not there"),
+        ([("authority", "plain"), ("plain", "base")], "plain, which is not there"),
+        ([("base", "base:tax")], "are called base"),
+        ([("a", "base"), ("a", "base:tax")], "are called a"),
+        ([("a:b", "base")], "aliases.0.id"),
+    ],
+    ids=["lost", "of-an-alias", "a-model", "twice", "colon"],
+)
+def test_an_alias_that_means_nothing_or_two_things_is_refused(aliases, why):
+    with pytest.raises(UntrustedRequest, match=why):
+        spec.parse(aliased(*aliases))
+
+
 def test_two_models_of_one_name_are_refused():
     with pytest.raises(UntrustedRequest, match="base"):
         spec.parse({"models": settings()["models"] * 2})

@@ -108,7 +108,8 @@ def test_what_a_bundle_brought_is_active_with_its_generation_and_products_with_t
     tape.admit(2, new)
     run = tape("train.run", {"recipe": "r"})
     data = artefact(Kind.DATASET, "rows")
-    tape("dataset.added", {"artefacts": [data.to_json()]})
+    preparing = tape("dataset.prepare", {})
+    tape("dataset.prepare.done", {"artefacts": [data.to_json()]}, cause=preparing)
     product = artefact(Kind.ADAPTER, "lesson", parents=(new.digest, data.digest))
     gguf = artefact(Kind.GGUF, "lesson", parents=(product.digest,))
     made = artefact(Kind.RUN, "lesson", parents=(new.digest,))
@@ -150,6 +151,16 @@ def test_names_find_the_newest_active_and_digits_exactly_one(tape):
     for name in ("tiny@1", "other", one.digest[7:12], "", "@", "sha512:"):
         with pytest.raises(NotFound):
             state.resolve(name)
+    for kinds, command in (
+        ((Kind.SUITE,), "model list --kind suite"),
+        ((Kind.RUN,), "train list"),
+        ((Kind.DATASET,), "dataset list"),
+        ((Kind.BASE, Kind.MERGED), "model list"),
+        ((), "model list"),
+    ):
+        with pytest.raises(NotFound) as caught:
+            state.resolve("nothing", *kinds)
+        assert f"`holdfast {command}`" in caught.value.remedy
     with pytest.raises(NotFound):
         state.resolve("tiny", Kind.SUITE)
     state.artefacts[two.digest] = replace(

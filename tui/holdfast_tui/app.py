@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import textwrap
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -20,17 +21,19 @@ from textual import on
 from textual.app import App
 
 from holdfast.errors import DaemonUnreachable, HoldfastError, NotAuthenticated
+from holdfast.parts import record, records
 from holdfast.paths import people_keys
-from holdfast_tui import actions, health, identity
+from holdfast_tui import actions, health, identity, trained
 from holdfast_tui.feed import Feed
 from holdfast_tui.inert import INERT
 from holdfast_tui.link import Link
 from holdfast_tui.messages import Busy, Failed, JobMoved, PersonChanged, StatusArrived, Told
 from holdfast_tui.palette import ActionProvider
-from holdfast_tui.reading import number, plain, record, records, texts
+from holdfast_tui.reading import number, plain, texts
 from holdfast_tui.screens.audit import AuditSection
 from holdfast_tui.screens.bundles import BundlesSection
 from holdfast_tui.screens.dialogs import Field, Form, Reading
+from holdfast_tui.screens.releases import ReleasesSection
 from holdfast_tui.screens.requests import RequestsSection
 from holdfast_tui.screens.section import Section
 from holdfast_tui.screens.serving import ServingSection
@@ -39,7 +42,7 @@ from holdfast_tui.screens.witnesses import WitnessesSection
 from holdfast_tui.widgets.strip import CONNECTING, GONE
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 
     import httpx
     from textual.binding import BindingType
@@ -82,6 +85,7 @@ class HoldfastApp(App[None]):
         actions.AUDIT: AuditSection,  # type: ignore[dict-item]  # as above
         actions.REQUESTS: RequestsSection,  # type: ignore[dict-item]  # as above
         actions.WITNESSES: WitnessesSection,  # type: ignore[dict-item]  # as above
+        actions.RELEASES: ReleasesSection,  # type: ignore[dict-item]  # as above
     }
     DEFAULT_MODE = actions.BUNDLES
     BINDINGS: ClassVar[list[BindingType]] = actions.bindings(actions.EVERYWHERE)
@@ -236,6 +240,10 @@ class HoldfastApp(App[None]):
     @on(Failed)
     def _failed(self, message: Failed) -> None:
         error, remedy = message.error, message.error.remedy
+        listed = trained.refused(error)
+        if listed and isinstance(self.screen, Section):
+            self.push_screen(Reading("Refused", "\n".join(listed)))
+            return
         if error.key in EXCEPTABLE:
             kind, name = EXCEPTABLE[error.key]
             self.exceptable = kind, str(error.fields.get(name) or "")
@@ -256,7 +264,7 @@ class HoldfastApp(App[None]):
         Args:
             job: Its number.
             title: What it does.
-            ending: What to tell when it ends well; nothing is told of jobs that are only looked at.
+            ending: Gives what to tell when it ends well, empty if nothing; nothing is told of jobs that are only looked at.
 
         Returns:
             What is known of it; it grows.
@@ -268,6 +276,32 @@ class HoldfastApp(App[None]):
             self.run_worker(self._follow(self.feeds[job]), group="jobs")
         self.post_message(JobMoved(self.feeds[job]))
         return self.feeds[job]
+
+    @contextmanager
+    def preparing(self, title: str) -> Iterator[Callable[[dict[str, Json]], None]]:
+        """Show how far work is whose streams are read elsewhere, one job's after the other's.
+
+        Args:
+            title: What is being done.
+
+        Yields:
+            What is told of each entry of the streams.
+        """
+        feed = Feed(min([0, *self._jobs]) - 1, title)  # no job has such a number
+        self._jobs[feed.job] = feed
+
+        def tell(entry: dict[str, Json]) -> None:
+            if number(entry.get("n")) <= feed.last:
+                feed.last = 0  # the next job's stream begins
+            if entry.get("kind") not in ("result", "error"):  # the end of one of them is not the end of all
+                feed.take(entry)
+                self.post_message(JobMoved(feed))
+
+        try:
+            yield tell
+        finally:
+            del self._jobs[feed.job]
+            self.look()
 
     async def _follow(self, feed: Feed) -> None:
         while not feed.ended:
@@ -287,9 +321,11 @@ class HoldfastApp(App[None]):
         if feed.ended:
             self._jobs.pop(feed.job, None)
             ending = self._endings.pop(feed.job, None)
-            if ending is not None:
-                self.post_message(Failed(feed.error) if feed.error else Told(ending(feed.result or {})))
-        elif feed.job in self._endings or feed.job in self.jobs_running():
+            if ending is not None and feed.error is not None:
+                self.post_message(Failed(feed.error))
+            elif ending is not None and (text := ending(feed.result or {})):
+                self.post_message(Told(text))
+        elif feed.job in self._jobs or feed.job in self._endings or feed.job in self.jobs_running():
             self._jobs[feed.job] = feed
         self.section.job_moved(feed)
         self.section.show_state()

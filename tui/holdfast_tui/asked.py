@@ -11,18 +11,8 @@ from typing import TYPE_CHECKING
 from holdfast.governance.exceptions import GRANT as GRANT_EXCEPTION
 from holdfast.governance.inventories import GRANT as GRANT_INVENTORY
 from holdfast.governance.sealings import GRANTS, Kind
-from holdfast_tui.reading import (
-    banner,
-    brief,
-    bytes_told,
-    line,
-    minute,
-    number,
-    records,
-    row,
-    since,
-    told,
-)
+from holdfast.parts import records
+from holdfast_tui.reading import banner, brief, bytes_told, line, minute, number, row, since, told
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -11,19 +11,8 @@ from typing import TYPE_CHECKING
 
 from holdfast.audit import actions, catalogue
 from holdfast.audit.registry.controls import CONTROLS
-from holdfast_tui.reading import (
-    NOTHING,
-    banner,
-    brief,
-    figure,
-    line,
-    number,
-    plain,
-    record,
-    records,
-    row,
-    told,
-)
+from holdfast.parts import record, records
+from holdfast_tui.reading import NOTHING, banner, brief, figure, line, number, plain, row, told
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from holdfast import errors
-from holdfast_tui.reading import bytes_told, number, record, seconds_told, told
+from holdfast.parts import record
+from holdfast_tui.reading import bytes_told, number, seconds_told, told
 
 if TYPE_CHECKING:
     from collections.abc import Callable

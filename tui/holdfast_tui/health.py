@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from holdfast_tui.reading import bytes_told, number, plain, record, row, texts, told
+from holdfast.parts import record
+from holdfast_tui.reading import bytes_told, number, plain, row, texts, told
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,20 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from holdfast_tui.reading import (
-    NOTHING,
-    brief,
-    bytes_told,
-    minute,
-    number,
-    numbers,
-    ranges,
-    record,
-    records,
-    row,
-    texts,
-    told,
-)
+from holdfast.parts import record, records
+from holdfast_tui.reading import NOTHING, brief, bytes_told, minute, number, numbers, ranges, row, texts, told
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

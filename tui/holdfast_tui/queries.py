@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from holdfast_tui.reading import line, number, records, told
+from holdfast.parts import records
+from holdfast_tui.reading import line, number, told
 from holdfast_tui.screens.dialogs import Field
 
 if TYPE_CHECKING:

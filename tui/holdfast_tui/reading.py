@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from holdfast.governance.labels import LEVELS
+from holdfast.parts import record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -20,30 +21,6 @@ NOTHING = "-"
 DIALOG, LABELS = 72, 13  # columns of a dialog's text, and of the names in it
 MAX_RANGES = 12  # of a list of numbers on a line
 SHOWN_DIGITS = 8  # hexadecimal digits of a digest that fit a table
-
-
-def record(value: Json) -> dict[str, Json]:
-    """Take an object.
-
-    Args:
-        value: Any value.
-
-    Returns:
-        It, or an empty one.
-    """
-    return value if isinstance(value, dict) else {}
-
-
-def records(value: Json) -> list[dict[str, Json]]:
-    """Take a list of objects.
-
-    Args:
-        value: Any value.
-
-    Returns:
-        Its objects.
-    """
-    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 
 def texts(value: Json) -> list[str]:
@@ -243,6 +220,8 @@ def seconds_told(value: Json) -> str:
     if not isinstance(value, int | float):
         return NOTHING
     minutes, seconds = divmod(round(value), 60)
+    if minutes >= 60:  # noqa: PLR2004 - of an hour
+        return f"{minutes // 60} h {minutes % 60:02d} min"
     return f"{minutes} min {seconds:02d} s" if minutes else f"{seconds} s"
 
 
@@ -264,6 +243,23 @@ def row(label: str, value: str, under: int = LABELS) -> str:
         subsequent_indent=" " * under,
         break_on_hyphens=False,
     )
+
+
+def laid(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lay rows out in columns.
+
+    Args:
+        rows: Their cells, as many in each; the first row is the head.
+
+    Returns:
+        A line for each row; columns are as wide as their widest cell, with two spaces between them.
+    """
+    cells = [[line(cell) for cell in one] for one in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(one, widths, strict=True)).rstrip()
+        for one in cells
+    ]
 
 
 def verdict(gate: Json) -> str:

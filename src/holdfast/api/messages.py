@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 MAX_BODY = 4 * 2**20  # bytes of one JSON request; uploads have their own route and bound
 MAX_UPLOAD = 64 * 2**30  # bytes of one uploaded file; a training set of a whole administration fits
+MAX_EXAMPLES = 100  # of one suite and direction in a comparison; each has some texts of 1000 characters
 MAX_SQL = 16_384  # characters of one query; the event that records it has 65,535 bytes
 AUTH_SCHEME = "Holdfast"
 
@@ -132,13 +133,39 @@ class InventoryRequest(Message):
     artefacts: list[Short] = Field(default_factory=list, max_length=1000)
 
 
+class DatasetRequest(Message):
+    """Prepare a data set. ``files`` are paths beneath the recipe, and the uploads of this session that hold them."""
+
+    name: Short
+    version: Short
+    method: Literal["sft", "cpt", "dpo"]
+    format: Literal["jsonl", "parquet", "csv", "text"] | None = None
+    folder: bool = False
+    columns: Annotated[dict[Short, Short], Field(max_length=8)] = Field(default_factory=dict)
+    heldout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    role: Literal["domain", "rehearsal"]
+    licence: Text
+    label: dict[Short, Short | list[Short]]
+    files: Annotated[dict[Short, Short], Field(min_length=1, max_length=10_000)]
+    quarantine: bool = False
+    suites: Annotated[list[Short], Field(max_length=64)] = Field(default_factory=list)
+    over: Annotated[int, Field(ge=1, lt=2**53)] | None = None
+
+
 class TrainRequest(Message):
-    """Start a run. ``recipe`` and the values of ``data`` name uploads of this session."""
+    """Start a run, or estimate one. ``recipe`` names an upload of this session, the values of ``data`` prepared data sets."""
 
     recipe: Short
     file: Short
     data: Paths
     model: Short
+    quarantine: bool = False
+
+
+class ReplayRequest(Message):
+    """Run a recorded run again; ``anyway`` also where the environment differs."""
+
+    anyway: bool = False
 
 
 class ConvertRequest(Message):
@@ -147,6 +174,13 @@ class ConvertRequest(Message):
     model: Short
     adapter: Short | None = None
     quantizations: list[Literal["q8_0", "q4_k_m"]] = Field(min_length=1, max_length=8)
+
+
+class MergeRequest(Message):
+    """Merge an adapter into its base; the adapter by name, digest or its run's number."""
+
+    model: Short
+    adapter: Short
 
 
 class GateRequest(Message):
@@ -163,6 +197,21 @@ class EvaluateRequest(Message):
     adapter: Short | None = None
     engine: Literal["transformers", "gguf"] = "transformers"
     quantization: Literal["f16", "q8_0", "q4_k_m"] = "q8_0"
+
+
+class ProposeRequest(Message):
+    """Propose a run for release, under an alias; under its recipe's name if none is given."""
+
+    run: Short
+    alias: Short | None = None
+
+
+class ReleaseRollbackRequest(Message):
+    """Let an alias stand for an earlier release again; for the one before if none is named."""
+
+    alias: Short
+    to: Annotated[int, Field(ge=0, lt=2**53)] | None = None
+    reason: Reason
 
 
 class ServeRequest(Message):

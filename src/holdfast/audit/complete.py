@@ -1,10 +1,11 @@
 """Is it all there? Names the silences of a Holdfast audit log, and compares rows with the filter that gave them.
 
-    python complete.py FOLDER [--key log.pub] [--witness witness.pub] [--strict] [--json]
+    python -I complete.py FOLDER [--key log.pub] [--witness witness.pub] [--strict] [--json]
 
 Runs ``verify.py``, which lies beside this file, and then says what the log's signatures can't. With ``--witness``, somebody
-who holds those keys must have cosigned a checkpoint that covers what is here. A gap is a silence that the log itself shows (counts of a producer that are missing, a restart without a stop, a clock that was moved, heartbeats that did not come);
-with ``--strict``, gaps and unsigned events end with 3 too. Where the folder holds ``filter.json``, the filter is applied again
+who holds those keys must have cosigned a checkpoint that covers what is here. A gap is a silence that the log itself shows
+(counts of a producer that are missing, a restart without a stop, a clock that was moved, heartbeats that did not come); with
+``--strict``, gaps and unsigned events end with 3 too. Where the folder holds ``filter.json``, the filter is applied again
 to every signed event, and ``rows.jsonl`` and ``rows.csv`` must hold exactly the rows that it gives, in order; the verdict names
 the filter, for whoever wrote the folder chose it. What of rows can't be compared is a problem. Exits as ``verify.py``.
 
@@ -35,9 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 MAX_HEARTBEAT = 86_400  # seconds between two heartbeats that a log may announce
-MAX_TIME = (
-    2**36
-)  # seconds since 1970 that a time is told of; a cosignature's may be later than any calendar's
+MAX_TIME = 2**36  # seconds since 1970 that are told as a time; a cosignature's may be any
 GRACE = 5  # seconds that a heartbeat may be late beside twice its period
 FILTER = frozenset(("action", "person", "role", "kind", "digest", "since", "until"))  # since <= time < until
 TIMES = frozenset(("since", "until"))

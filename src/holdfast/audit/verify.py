@@ -1,7 +1,7 @@
 """Verify a Holdfast audit log, evidence exported from it, or one receipt (Python 3.11 and ``cryptography``).
 
-    python verify.py FOLDER [--key log.pub] [--strict] [--json]
-    python verify.py RECEIPT.tlog-proof --key log.pub [--json]
+    python -I verify.py FOLDER [--key log.pub] [--strict] [--json]
+    python -I verify.py RECEIPT.tlog-proof --key log.pub [--json]
 
 Exit 0: everything matches. 3: something does not, and the first bad event is named. 2: wrong usage. Silences
 in the log, rows beside it and whose cosignature it bears are for ``complete.py``, which runs this file first.
@@ -52,9 +52,10 @@ WITNESSED = "witness/" + "[0-9a-f]" * 8  # files of cosigned checkpoints, each n
 HEAD = struct.Struct(">IQ32sI")  # a record's: length, events synced before, leaf hash, CRC-32 of these
 ACT = re.compile(  # an act, or its one outcome, whose cause is the act's sequence number: (act, ending)
     r"(answer|audit\.(?:archive|backup|export|forget|rebuild|result)|bundle\.(?:admit|discard|import|reject"
-    r"|rollback)|eval\.run|exception\.grant|model\.convert|report\.(?:receipt|residency)|request\.(?:grant"
-    r"|make)|sealed\.(?:erase|retention|unseal)|serve\.(?:start|stop)|store\.(?:gc|scrub)"
-    r"|train\.(?:replay|run))(?:\.(done|failed|cancelled|interrupted))?"
+    r"|rollback)|dataset\.prepare|eval\.run|exception\.grant|model\.(?:convert|merge)"
+    r"|release\.(?:approve|rollback)|report\.(?:receipt|residency)|request\.(?:grant|make)"
+    r"|sealed\.(?:erase|retention|unseal)|serve\.(?:start|stop)|store\.(?:gc|scrub)"
+    r"|train\.(?:estimate|replay|run))(?:\.(done|failed|cancelled|interrupted))?"
 )
 _TEXT = rb'"[^"\\\x00-\x1f]*(?:\\.[^"\\\x00-\x1f]*)*"'
 _LIST = rb"\[(?:%b(?:,%b)*)?\]" % (_TEXT, _TEXT)

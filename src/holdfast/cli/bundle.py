@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from holdfast.cli import connect
+from holdfast.cli.group import Group
 from holdfast.cli.output import emit, json_option, plain, size, table
 from holdfast.errors import UntrustedBundle
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 MAX_NUMBERS = 20  # of missing volumes that are named on a line
 
 
-@click.group()
+@click.group(cls=Group)
 def bundle() -> None:
     """Import, admit, reject, list and roll back bundles; write their receipts."""
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from holdfast.cli import keyfiles
+from holdfast.cli.group import Group
 from holdfast.cli.output import emit, json_option
 from holdfast.errors import Conflict, NotFound, UntrustedBundle, UsageRefused
 
@@ -150,7 +151,7 @@ def rotate(root: Path, *, holder: str, new: Path, out: Path, days: int, as_json:
     _write_root(out, made, before, as_json=as_json)
 
 
-@click.group()
+@click.group(cls=Group)
 def revoke() -> None:
     """Let a holder leave, or revoke an artefact that was published."""
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from holdfast.keys.person import KeyPair
 
 T = TypeVar("T")
+LEFT = 130  # the exit code of a command that was left by Ctrl-C, as shells have it
 
 
 def home(ctx: click.Context) -> Home:
@@ -141,6 +142,29 @@ def call(
     return run(work())
 
 
+def job(
+    ctx: click.Context, route: str, body: dict[str, Json] | None = None, *, again: str | None = None
+) -> dict[str, Json]:
+    """Start a job by one call, in a session of its own, and follow it to its end.
+
+    Args:
+        ctx: The command's context.
+        route: The route's path.
+        body: The message.
+        again: As for ``finish``.
+
+    Returns:
+        The job's result.
+    """
+
+    async def work() -> dict[str, Json]:
+        async with session(ctx) as client:
+            answer = await client.call("POST", route, body)
+            return await finish(client, int(str(answer["job"])), again)
+
+    return run(work())
+
+
 async def finish(client: Client, job: int, again: str | None = None) -> dict[str, Json]:
     """Follow a job on stderr to its end. Ctrl-C leaves it running.
 
@@ -154,26 +178,13 @@ async def finish(client: Client, job: int, again: str | None = None) -> dict[str
 
     Raises:
         HoldfastError: As the job raised it.
-        OperationFailed: If it ended without a word.
     """
-    from holdfast import errors
-    from holdfast.errors import OperationFailed
-
     progress = Progress()
     try:
-        async for entry in client.follow(job):
-            progress.entry(entry)
-            result, error = entry.get("result"), entry.get("error")
-            if isinstance(result, dict):
-                return result
-            if isinstance(error, dict):
-                raise errors.from_dict(error)
+        return await client.finish(job, progress.entry)
     except asyncio.CancelledError:
         progress.end()
-        click.echo(
-            f"Job {job} goes on; {again or f'`holdfast train follow {job}`'} shows it again.", err=True
-        )
-        raise
+        click.echo(f"Job {job} goes on; {again or f'`holdfast job follow {job}`'} shows it again.", err=True)
+        raise click.exceptions.Exit(LEFT) from None  # nothing was stopped, and nothing says so
     finally:
         progress.end()
-    raise OperationFailed("job.no-end", f"Job {job} ended without a result.", remedy="See the daemon's log.")

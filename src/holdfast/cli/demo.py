@@ -206,7 +206,7 @@ def _write_site(run: _Demo) -> None:
 
 
 async def _work(run: _Demo) -> None:
-    from holdfast.client import operations
+    from holdfast.client import operations, training
     from holdfast.client.connection import Client
 
     async with AsyncExitStack() as stack:
@@ -226,7 +226,7 @@ async def _work(run: _Demo) -> None:
         )
 
         run.begin("Operator: customise the base on the authority's own data")
-        job = await operations.start_training(olga, run.starter / "adapt.toml", "starter")
+        job = await training.start(olga, run.starter / "adapt.toml", "starter")
         trained = await connect.finish(olga, job) if not run.quiet else await olga.finish(job)
         run.done(
             f"{trained['steps']} steps, final loss {_float(trained['final_loss']):.3f}, "
@@ -234,7 +234,7 @@ async def _work(run: _Demo) -> None:
         )
 
         run.begin("Operator: replay the run; the adapter must be the same bit for bit")
-        again = await olga.finish(_job(await olga.call("POST", f"/v1/runs/{job}/replay")))
+        again = await olga.finish(await training.replay(olga, str(job)))
         if again["adapter_digest"] != again["replayed_digest"]:
             raise VerificationFailed("demo.replay", "The replay differs.", remedy="See both manifests.")
         run.done(f"adapter {_short(again['replayed_digest'])}, equal: {again['equal']}")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from holdfast.cli import connect
+from holdfast.cli.group import Group
 from holdfast.cli.output import emit, json_option, table
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 SHORT = 24  # characters of a subject in a table; --json gives the whole
 
 
-@click.group()
+@click.group(cls=Group)
 def exception() -> None:
     """Lift a rule for a time: one administrator asks, another one grants, and the log keeps it."""
 

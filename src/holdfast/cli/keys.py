@@ -9,6 +9,7 @@ import click
 
 from holdfast import paths
 from holdfast.cli import keyfiles
+from holdfast.cli.group import Group
 from holdfast.cli.output import emit, json_option, table
 from holdfast.errors import Conflict, NotFound, UsageRefused
 
@@ -20,7 +21,7 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
 
-@click.group()
+@click.group(cls=Group)
 def keys() -> None:
     """Make and show key pairs (Ed25519 and ML-DSA-87)."""
 

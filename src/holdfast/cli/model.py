@@ -1,21 +1,24 @@
-"""``holdfast model``: what is here, where it comes from, and its GGUF files."""
+"""``holdfast model``: what is here, where it comes from, whole models and GGUF files made of it."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import click
 
+from holdfast import parts
 from holdfast.cli import connect
+from holdfast.cli.group import Group
 from holdfast.cli.output import emit, json_option, size, table
 
 if TYPE_CHECKING:
     from holdfast.canonical import Json
 
 
-@click.group()
+@click.group(cls=Group)
 def model() -> None:
-    """List models, show where they come from, quantize them."""
+    """List models, show where they come from, merge and quantize them."""
 
 
 def _rows(listed: Json) -> list[tuple[object, ...]]:
@@ -29,8 +32,7 @@ def _rows(listed: Json) -> list[tuple[object, ...]]:
             _standing(one),
             _label(one["label"]),
         )
-        for one in (listed if isinstance(listed, list) else [])
-        if isinstance(one, dict)
+        for one in parts.records(listed)
     ]
 
 
@@ -76,7 +78,7 @@ def show(ctx: click.Context, name: str, *, as_json: bool) -> None:
 
     async def work() -> dict[str, Json]:
         async with connect.session(ctx) as client:
-            return await client.call("GET", f"/v1/artefacts/{name}")
+            return await client.call("GET", f"/v1/artefacts/{quote(name, safe='')}")
 
     found = connect.run(work())["artefact"]
 
@@ -115,13 +117,31 @@ def _revocation(revoked: Json) -> list[str]:
 @click.pass_context
 def lineage(ctx: click.Context, name: str, *, as_json: bool) -> None:
     """Show everything that the artefact NAME was made from."""
-
-    async def work() -> dict[str, Json]:
-        async with connect.session(ctx) as client:
-            return await client.call("GET", f"/v1/artefacts/{name}")
-
-    found = connect.run(work())["lineage"]
+    found = connect.call(ctx, "GET", f"/v1/artefacts/{quote(name, safe='')}")["lineage"]
     emit(found, as_json, lambda: table(_HEAD, _rows(found)))
+
+
+@model.command()
+@click.argument("base")
+@click.option("--adapter", required=True, help="A run's number, or an adapter's name or digest.")
+@json_option
+@click.pass_context
+def merge(ctx: click.Context, base: str, adapter: str, *, as_json: bool) -> None:
+    """Make one model of BASE and an adapter, compare it with both, and keep it if it is like them."""
+    result = connect.job(ctx, "/v1/models/merge", {"model": base, "adapter": adapter})
+
+    def lines() -> list[str]:
+        made, likeness = result["artefacts"], result["likeness"]
+        if not isinstance(made, list) or not isinstance(likeness, dict) or not isinstance(made[0], dict):
+            return []
+        figures = [f"{parts.number(likeness[name]):.6f}" for name in ("kl", "adapter_kl", "max_logit_diff")]
+        return [
+            f"made {made[0]['name']}@{made[0]['version']}  {result['model']}",
+            f"KL from base and adapter {figures[0]} nats; from the base alone {figures[1]}",
+            f"largest difference of a logit {figures[2]}",
+        ]
+
+    emit(result, as_json, lines)
 
 
 @model.command()
@@ -141,18 +161,12 @@ def lineage(ctx: click.Context, name: str, *, as_json: bool) -> None:
 def quantize(
     ctx: click.Context, base: str, adapter: str | None, quantizations: tuple[str, ...], *, as_json: bool
 ) -> None:
-    """Make GGUF files of BASE, compare them with the original, and keep them if they agree."""
+    """Make GGUF files of BASE (or of a merged model, or the run that made a whole one), and keep them if they agree.
 
-    async def work() -> dict[str, Json]:
-        async with connect.session(ctx) as client:
-            answer = await client.call(
-                "POST",
-                "/v1/models/convert",
-                {"model": base, "adapter": adapter, "quantizations": list(quantizations)},
-            )
-            return await connect.finish(client, int(str(answer["job"])))
-
-    result = connect.run(work())
+    Token ids and logits are compared with the original's.
+    """
+    body: dict[str, Json] = {"model": base, "adapter": adapter, "quantizations": list(quantizations)}
+    result = connect.job(ctx, "/v1/models/convert", body)
 
     def lines() -> list[str]:
         fidelity = result["fidelity"]
@@ -161,20 +175,15 @@ def quantize(
         rows = [
             (
                 name,
-                f"{_number(one['kl']):.5f}",
-                f"{_number(one['top1']):.4f}",
-                f"{_number(one['bits_per_weight']):.2f}",
+                f"{parts.number(one['kl']):.5f}",
+                f"{parts.number(one['top1']):.4f}",
+                f"{parts.number(one['bits_per_weight']):.2f}",
             )
-            for name, one in fidelity.items()
-            if isinstance(one, dict)
+            for name, one in parts.named(fidelity).items()
         ]
         return [
-            f"token ids equal; largest f16 logit difference {_number(fidelity['f16_max_logit_diff']):.4f}",
+            f"token ids equal; largest f16 logit difference {parts.number(fidelity['f16_max_logit_diff']):.4f}",
             *table(("type", "KL (nats)", "same top token", "bits/weight"), rows),
         ]
 
     emit(result, as_json, lines)
-
-
-def _number(value: Json) -> float:
-    return float(value) if isinstance(value, int | float) else 0.0

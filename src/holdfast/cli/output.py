@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 BAR = 24  # characters of the progress bar
 WRAPPED = "  "
+WIDTH = 80  # columns of the narrowest terminal that is served
 NARROWEST = 24  # characters; a last column with less room than that is put below the others
 BELOW = "      "
 
@@ -58,9 +59,23 @@ def show_error(error: HoldfastError) -> None:
     if "--json" in sys.argv:
         click.echo(json.dumps({"error": error.to_dict()}, ensure_ascii=False), err=True)
         return
-    click.echo(click.style("Refused: ", fg="red", bold=True) + plain(error.message), err=True)
+    head, *listed = _told(error)
+    click.echo(click.style("Refused: ", fg="red", bold=True) + plain(head), err=True)
+    for one in listed:
+        click.echo(WRAPPED + plain(one), err=True)
     if error.remedy:
         click.echo(WRAPPED + plain(error.remedy), err=True)
+
+
+def _told(error: HoldfastError) -> list[str]:
+    """Give an error's message; where it lists mistakes, each of them in a line of its own below their number."""
+    found = error.fields.get("mistakes")
+    listed = [str(one) for one in found] if isinstance(found, list) else []
+    joined = "; ".join(listed)
+    if len(listed) < 2 or not error.message.startswith(joined):  # noqa: PLR2004 - one mistake is the message itself
+        return [error.message]
+    rest = error.message.removeprefix(joined).strip(";. ")
+    return [f"{len(listed)} mistakes" + (f", {rest}:" if rest else ":"), *listed]
 
 
 def plain(text: str) -> str:
@@ -135,6 +150,26 @@ def records(head: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
             "",
         )
     ][:-1]
+
+
+def wrapped(indent: str, text: str) -> list[str]:
+    """Break a sentence into lines of at most ``WIDTH`` columns.
+
+    Args:
+        indent: What its first line begins with; the others are set in by two more.
+        text: The sentence.
+
+    Returns:
+        The lines.
+    """
+    return textwrap.wrap(
+        text,
+        WIDTH,
+        initial_indent=indent,
+        subsequent_indent=indent + WRAPPED,
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
 
 
 def _cell(value: object) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from holdfast.cli import auditsql, connect
+from holdfast.cli.group import Group
 from holdfast.cli.output import emit, json_option, plain, table
 from holdfast.errors import NotFound
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from holdfast.canonical import Json
 
 
-@click.group()
+@click.group(cls=Group)
 def queries() -> None:
     """List, show, save and remove queries of the audit log."""
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from holdfast.cli import connect
+from holdfast.cli.group import Group
 from holdfast.cli.output import emit, json_option
 from holdfast.errors import UsageRefused, VerificationFailed
 from holdfast.keys import person
@@ -53,7 +54,7 @@ def export(ctx: click.Context, route: str, out: Path, *, as_json: bool) -> None:
     )
 
 
-@click.group()
+@click.group(cls=Group)
 def report() -> None:
     """Make residency reports; verify reports and receipts of imports, offline."""
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from holdfast.cli import connect
+from holdfast.cli.group import Group
 from holdfast.cli.output import emit, json_option, size, table
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from holdfast.canonical import Json
 
 
-@click.group()
+@click.group(cls=Group)
 def request() -> None:
     """Let a publisher know what is here, so that a medium carries only what is missing.
 
@@ -35,15 +36,8 @@ def request() -> None:
 @click.pass_context
 def make(ctx: click.Context, artefacts: tuple[str, ...], *, as_json: bool) -> None:
     """Hash what is here again and make an inventory of it."""
-
-    async def work() -> dict[str, Json]:
-        async with connect.session(ctx) as client:
-            answer = await client.call("POST", "/v1/requests", {"artefacts": list(artefacts)})
-            return await connect.finish(
-                client, int(str(answer["job"])), again="`holdfast media request list`"
-            )
-
-    found = connect.run(work())
+    body: dict[str, Json] = {"artefacts": list(artefacts)}
+    found = connect.job(ctx, "/v1/requests", body, again="`holdfast media request list`")
     emit(
         found,
         as_json,

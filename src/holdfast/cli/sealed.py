@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from holdfast.cli import connect
+from holdfast.cli.group import Group
 from holdfast.cli.output import emit, json_option, plain, table
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 _REASON = "Why; it goes on the record for good, so name no person in it."
 
 
-@click.group()
+@click.group(cls=Group)
 def sealed() -> None:
     """Open, erase or shred sealed prompts and answers: one person asks, another one grants, and the log keeps it."""
 

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 import click
 
 from holdfast.cli import connect
+from holdfast.cli.group import Group
 from holdfast.cli.output import emit, json_option, table
 
 if TYPE_CHECKING:
     from holdfast.canonical import Json
 
 
-@click.group()
+@click.group(cls=Group)
 def serve() -> None:
     """Serve models behind an OpenAI-compatible API."""
 
@@ -46,24 +47,15 @@ def start(  # noqa: PLR0917 - click passes arguments by name
     *,
     as_json: bool,
 ) -> None:
-    """Start serving."""
-
-    async def work() -> dict[str, Json]:
-        async with connect.session(ctx) as client:
-            answer = await client.call(
-                "POST",
-                "/v1/serving/start",
-                {
-                    "model": model,
-                    "adapters": list(adapters),
-                    "quantization": quantization,
-                    "host": host,
-                    "port": port,
-                },
-            )
-            return await connect.finish(client, int(str(answer["job"])))
-
-    result = connect.run(work())
+    """Start serving a base, and under its alias whatever is released for it."""
+    body: dict[str, Json] = {
+        "model": model,
+        "adapters": list(adapters),
+        "quantization": quantization,
+        "host": host,
+        "port": port,
+    }
+    result = connect.job(ctx, "/v1/serving/start", body)
     emit(
         result,
         as_json,
@@ -104,7 +96,13 @@ def status(ctx: click.Context, *, as_json: bool) -> None:
         if not found["running"]:
             return [str(found["ended"] or "Nothing is served."), "Start with `holdfast serve start`."]
         figures = [f"{name} {found[name]}" for name in ("active", "queued", "served") if name in found]
-        return [f"Serving at {found['address']}/v1", *_models(found["models"]), "  ".join(figures)]
+        left = found["left_out"]
+        out = (
+            [f"  {alias} is not served: {why}" for alias, why in left.items()]
+            if isinstance(left, dict)
+            else []
+        )
+        return [f"Serving at {found['address']}/v1", *_models(found["models"]), *out, "  ".join(figures)]
 
     emit(found, as_json, lines)
 
@@ -114,13 +112,14 @@ def _models(listed: Json) -> list[str]:
     for one in listed if isinstance(listed, list) else []:
         if isinstance(one, dict):
             revoked = one.get("revoked")
-            found.append(f"  {one['id']}{'  STOPPED' if revoked else ''}")
+            released = f"  release {one['release']}" if one.get("release") is not None else ""
+            found.append(f"  {one['id']}{released}{'  STOPPED' if revoked else ''}")
             if isinstance(revoked, dict):
                 found += [f"    {revoked['message']}", f"    {revoked['remedy']}"]
     return found
 
 
-@serve.group()
+@serve.group(cls=Group)
 def keys() -> None:
     """Applications' keys."""
 
@@ -190,7 +189,9 @@ def revoke(ctx: click.Context, key: str, *, as_json: bool) -> None:
 
 @click.command()
 @click.argument("question")
-@click.option("--model", default="starter", show_default=True, help="Model id: BASE or BASE:ADAPTER.")
+@click.option(
+    "--model", default="starter", show_default=True, help="Model id: an alias, BASE or BASE:ADAPTER."
+)
 @click.option("--key", envvar="HOLDFAST_API_KEY", help="An application's key [HOLDFAST_API_KEY].")
 @click.option("--url", help="Where it is served; asked of the daemon if left out.")
 @click.option("--max-tokens", type=int, default=128, show_default=True)

@@ -328,18 +328,21 @@ def _space(space: dict[str, Json]) -> str:
 @json_option
 @click.pass_context
 def doctor(ctx: click.Context, *, as_json: bool) -> None:
-    """Try what this host can enforce and hold, and say what is missing."""
+    """Try what this host can enforce, hold and measure, and say what is missing."""
     from holdfast.confine.embedded import EmbeddedLauncher
+    from holdfast.daemon.energy import Rapl
 
     home = connect.home(ctx)
     walls = EmbeddedLauncher(home.root).walls()
     place = next(folder for folder in (home.root, *home.root.parents) if folder.is_dir())
     free = shutil.disk_usage(place).free
+    counters = Rapl()
     found: dict[str, Json] = {
         "home": str(home.root),
         "founded": home.site.exists(),
         "daemon": _owner(home),
         "free_bytes": free,
+        "energy": {"measured": counters.why is None, "why": counters.why},
         "walls": dict(walls),
         "python": sys.version.split()[0],
     }
@@ -353,11 +356,19 @@ def doctor(ctx: click.Context, *, as_json: bool) -> None:
             f"home     {home.root} ({'founded' if home.site.exists() else 'not founded: `holdfast up --site site.toml`'})",
             f"daemon   {found['daemon'] or 'does not run: `holdfast up`'}",
             f"disk     {size(free)} free",
+            f"energy   {_energy(counters.why)}",
             "walls around workers:",
             *marks,
         ]
 
     emit(found, as_json, lines)
+
+
+def _energy(why: str | None) -> str:
+    """Say how the energy of a training run will be known."""
+    if why is None:
+        return "measured by the processor's counters (RAPL)"
+    return f"estimated from processor time ([energy] in site.toml): {why}"
 
 
 @click.command()

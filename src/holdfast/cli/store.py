@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from holdfast.cli import connect
+from holdfast.cli.group import Group
 from holdfast.cli.output import emit, json_option, size, table
 from holdfast.errors import VerificationFailed
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from holdfast.canonical import Json
 
 
-@click.group()
+@click.group(cls=Group)
 def store() -> None:
     """Hash the store again, and remove what nothing needs."""
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from holdfast.cli import ceremony, keyfiles, trustfiles
+from holdfast.cli.group import Group
 from holdfast.cli.output import emit, json_option
 from holdfast.errors import Locked
 from holdfast.paths import Home, default_home
@@ -56,7 +57,7 @@ def find_home(ctx: click.Context, named: Path | None) -> Home:
     return Home(chosen.absolute()) if chosen else default_home()
 
 
-@click.group()
+@click.group(cls=Group)
 def trust() -> None:
     """Pin and show the root of trust; make roots, delegate, revoke, and sign media in turn."""
 

@@ -28,7 +28,7 @@ from holdfast.governance import sessions
 from holdfast.keys import person as keys
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
     from types import TracebackType
 
@@ -282,25 +282,33 @@ class Client:
             async for line in answer.aiter_lines():
                 yield _message(line.encode())
 
-    async def finish(self, job: int) -> dict[str, Json]:
+    async def finish(
+        self, job: int, tell: Callable[[dict[str, Json]], None] | None = None
+    ) -> dict[str, Json]:
         """Wait for a job.
 
         Args:
             job: The job's number.
+            tell: Is given each entry of the job's stream.
 
         Returns:
             Its result.
 
         Raises:
             HoldfastError: As the job raised it.
+            OperationFailed: If it ended without a word.
         """
         async for entry in self.follow(job):
+            if tell is not None:
+                tell(entry)
             result, error = entry.get("result"), entry.get("error")
             if isinstance(result, dict):
                 return result
             if isinstance(error, dict):
                 raise errors.from_dict(error)
-        raise OperationFailed("job.no-end", f"Job {job} ended without a result.", remedy="See its stream.")
+        raise OperationFailed(
+            "job.no-end", f"Job {job} ended without a result.", remedy="See the daemon's log."
+        )
 
 
 def _message(data: bytes) -> dict[str, Json]:

@@ -10,8 +10,8 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from holdfast.errors import Conflict, UntrustedRecipe, VerificationFailed
-from holdfast.governance import approvals, exceptions, inventories, sealings
+from holdfast.errors import Conflict, VerificationFailed
+from holdfast.governance import approvals, exceptions, inventories, releases, sealings
 from holdfast.keys import person as keys
 
 if TYPE_CHECKING:
@@ -144,6 +144,36 @@ async def grant_sealed(client: Client, pair: KeyPair, request: int) -> dict[str,
     return await client.call("POST", f"{route}/grant", signed)
 
 
+async def approve_release(client: Client, pair: KeyPair, request: int) -> int:
+    """Approve a release as the second person.
+
+    Args:
+        client: The second person's session.
+        pair: Their key pair; it signs the digest of the document that is shown, computed here.
+        request: The release's number.
+
+    Returns:
+        The job that lets it take over.
+
+    Raises:
+        VerificationFailed: If what the daemon wants signed is not the document that it shows.
+    """
+    route = f"/v1/releases/{request}"
+    shown = await client.call("GET", route)
+    fields = {name: shown[name] for name in releases.FIELDS if name in shown}
+    document = releases.parse({"schema": releases.SCHEMA} | fields)
+    wanted = shown.get("approval")
+    if isinstance(wanted, dict) and wanted.get("digest") != document.digest:
+        raise VerificationFailed(
+            "approval.other",
+            f"Release {request} is shown as one document, and the daemon wants another one signed.",
+            remedy="Sign nothing at this home before its daemon was examined.",
+        )
+    standing = f"Release {request} is {shown.get('standing')}"
+    signed = sign_statement(pair, wanted, standing, releases.APPROVE, request)
+    return _job(await client.call("POST", f"{route}/approve", signed))
+
+
 async def _seconded(
     client: Client, pair: KeyPair, route: str, action: str, request: int, *, offered: str = "approval"
 ) -> dict[str, Json]:
@@ -188,61 +218,6 @@ def sign_statement(pair: KeyPair, wanted: Json, standing: str, action: str, requ
         "statement": statement.to_json(),
         "signatures": list(keys.sign(pair, approvals.DOMAIN, statement.payload())),
     }
-
-
-async def start_training(client: Client, recipe: Path, model: str) -> int:
-    """Send a recipe with everything it names, and start it.
-
-    Args:
-        client: An operator's session.
-        recipe: The recipe's file.
-        model: The base, by name or digest.
-
-    Returns:
-        The job.
-
-    Raises:
-        UntrustedRecipe: If the recipe is wrong, before anything is sent.
-    """
-    folder = recipe.parent
-    data: dict[str, Json] = {}
-    for path in data_files(recipe):
-        data[path] = await client.upload(folder / path)
-    return _job(
-        await client.call(
-            "POST",
-            "/v1/runs",
-            {"recipe": await client.upload(recipe), "file": recipe.name, "data": data, "model": model},
-        )
-    )
-
-
-def data_files(path: Path) -> list[str]:
-    """Check a recipe on the client's side, and name the data files that go with it.
-
-    Args:
-        path: The recipe's file.
-
-    Returns:
-        Their paths, relative to the recipe.
-
-    Raises:
-        UntrustedRecipe: With every mistake, also data files that do not exist.
-    """
-    from holdfast.formats import written
-    from holdfast.training import spec
-
-    try:
-        with path.open("rb") as file:
-            data = file.read(written.MAX_DOCUMENT + 1)
-    except OSError as error:
-        raise UntrustedRecipe(
-            "recipe.unreadable",
-            f"{path} can't be read: {error.strerror}.",
-            remedy="Check the path and its rights.",
-        ) from error
-    recipe = spec.read_recipe(data, file=str(path), exists=lambda name: (path.parent / name).is_file())
-    return [entry.path for entry in recipe.data]
 
 
 async def save_report(client: Client, job: int, folder: Path) -> list[str]:

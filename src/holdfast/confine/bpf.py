@@ -8,10 +8,11 @@ Source: ``linux/seccomp.h``, ``linux/filter.h``; McCanne and Jacobson, "The BSD 
    ``clone`` with a namespace flag: EPERM;
 4. ``socketpair`` other than AF_UNIX streams: EPERM, because a datagram socket can be sent anywhere with ``sendmsg``;
 5. ``socket``, ``connect``, ``bind``, ``sendto`` with an address, and any send with ``MSG_FASTOPEN`` (which connects a
-   listening socket that was shut down): handed to the supervisor, which refuses and records, or EPERM without one;
+   listening socket that was shut down): handed to the supervisor, which refuses and records, or EPERM without one.
+   Who may listen can make AF_UNIX packet sockets and bind: nothing leaves a packet socket that is not connected;
 6. everything else is allowed. An allowlist would break numerical libraries at every release.
 
-No I/O.
+``only`` writes the other kind, an allowlist, for processes that run nothing but an interpreter. No I/O.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from typing import TYPE_CHECKING
 from holdfast.confine.syscalls import RECORDED, REFUSED
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from holdfast.confine.syscalls import Architecture
 
 KILL_PROCESS = 0x80000000
@@ -32,12 +35,14 @@ ALLOW = 0x7FFF0000
 _ERRNO = 0x00050000
 REFUSE = _ERRNO | errno.EPERM
 ABSENT = _ERRNO | errno.ENOSYS
+PRETEND = _ERRNO  # no error: the call seems to succeed, and does nothing
 
 # CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET (linux/sched.h).
 NAMESPACE_FLAGS = 0x00020000 | 0x02000000 | 0x04000000 | 0x08000000 | 0x10000000 | 0x20000000 | 0x40000000
 MSG_FASTOPEN = 0x20000000
 AF_UNIX = 1
 SOCK_STREAM = 1
+SOCK_SEQPACKET = 5
 SOCK_TYPE_MASK = 0xF
 
 _LOAD, _AND, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x54, 0x15, 0x35, 0x45, 0x06
@@ -62,12 +67,13 @@ class Instruction:
     constant: int
 
 
-def program(arch: Architecture, *, recorded: bool) -> list[Instruction]:
+def program(arch: Architecture, *, recorded: bool, listening: bool) -> list[Instruction]:
     """Write the filter.
 
     Args:
         arch: Whose call numbers.
         recorded: Whether a supervisor listens; without one attempts are refused but not recorded.
+        listening: Whether the process may make AF_UNIX packet sockets and bind them, as CUDA does when it starts.
 
     Returns:
         The instructions in order.
@@ -81,6 +87,9 @@ def program(arch: Architecture, *, recorded: bool) -> list[Instruction]:
     ]
     if arch.foreign_from is not None:
         code += [Instruction(_AT_LEAST, 0, 1, arch.foreign_from), _end(KILL_PROCESS)]
+    if listening:
+        code += _when(arch.numbers["socket"], _unix_of_type(SOCK_SEQPACKET, outside))
+        code += _when(arch.numbers["bind"], [_end(ALLOW)])
     for names, verdict in ((REFUSED, REFUSE), (("clone3",), ABSENT), (RECORDED, outside)):
         for name in names:
             if name in arch.numbers:
@@ -92,17 +101,39 @@ def program(arch: Architecture, *, recorded: bool) -> list[Instruction]:
     addressed = [_load(_argument(4)), Instruction(_EQUAL, 1, 0, 0), _end(outside)]
     addressed += [_load(_argument(4) + 4), Instruction(_EQUAL, 1, 0, 0), _end(outside)]
     code += _when(arch.numbers["sendto"], [*_if_any_bit(3, MSG_FASTOPEN, outside), *addressed, _end(ALLOW)])
-    stream_pair = [
-        _load(_argument(0)),
-        Instruction(_EQUAL, 1, 0, AF_UNIX),
-        _end(REFUSE),
-        _load(_argument(1)),
-        Instruction(_AND, 0, 0, SOCK_TYPE_MASK),
-        Instruction(_EQUAL, 1, 0, SOCK_STREAM),
-        _end(REFUSE),
-        _end(ALLOW),
-    ]
+    stream_pair = _unix_of_type(SOCK_STREAM, REFUSE)
     return [*code, *_when(arch.numbers["socketpair"], stream_pair), _end(ALLOW)]
+
+
+def only(
+    arch: Architecture,
+    allowed: Sequence[int],
+    *,
+    pretended: Sequence[int],
+    chosen: Mapping[int, Sequence[int]],
+) -> list[Instruction]:
+    """Write a filter that refuses with EPERM whatever is not named.
+
+    Args:
+        arch: Whose call numbers.
+        allowed: Calls that are made.
+        pretended: Calls that return success and do nothing.
+        chosen: Calls that are made if the low half of their second argument is one of these.
+
+    Returns:
+        The instructions in order.
+    """
+    code = [_load(_ARCH_AT), Instruction(_EQUAL, 1, 0, arch.audit), _end(KILL_PROCESS), _load(_NUMBER_AT)]
+    for number in allowed:
+        code += _when(number, [_end(ALLOW)])
+    for number in pretended:
+        code += _when(number, [_end(PRETEND)])
+    for number, values in chosen.items():
+        body = [_load(_argument(1))]
+        for value in values:
+            body += _when(value, [_end(ALLOW)])
+        code += _when(number, [*body, _end(REFUSE)])
+    return [*code, _end(REFUSE)]
 
 
 def assemble(instructions: list[Instruction]) -> bytes:
@@ -120,6 +151,19 @@ def assemble(instructions: list[Instruction]) -> bytes:
 def _argument(index: int) -> int:
     """Give the offset of an argument's low half; both architectures are little-endian."""
     return _ARGUMENTS_AT + 8 * index
+
+
+def _unix_of_type(kind: int, otherwise: int) -> list[Instruction]:
+    return [
+        _load(_argument(0)),
+        Instruction(_EQUAL, 1, 0, AF_UNIX),
+        _end(otherwise),
+        _load(_argument(1)),
+        Instruction(_AND, 0, 0, SOCK_TYPE_MASK),
+        Instruction(_EQUAL, 1, 0, kind),
+        _end(otherwise),
+        _end(ALLOW),
+    ]
 
 
 def _load(offset: int) -> Instruction:

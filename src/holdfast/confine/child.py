@@ -46,6 +46,7 @@ class Setup(TypedDict):
         inputs: Names and paths.
         output: A path or None.
         fds: Descriptors to keep.
+        devices: Names in ``/dev``, besides the standard ones.
         limits: ``spec.Limits.plain()``.
     """
 
@@ -55,6 +56,7 @@ class Setup(TypedDict):
     inputs: dict[str, str]
     output: str | None
     fds: list[int]
+    devices: list[str]
     limits: dict[str, int | None]
 
 
@@ -140,6 +142,7 @@ def _init(setup: Setup, report: socket.socket, channel: int) -> NoReturn:
             view = root.View(
                 system=setup["system"], inputs=setup["inputs"], output=setup["output"],
                 scratch_bytes=limits["scratch_bytes"] or 0, processes=limits["processes"] or 0,
+                devices=setup["devices"],
             )  # fmt: skip
             bounded = root.enter(view)
         worker = os.fork()
@@ -162,12 +165,15 @@ def _worker(setup: Setup, report: socket.socket, channel: int, *, bounded: bool)
         _keep_only({0, 1, 2, report.fileno(), channel, *setup["fds"]})
         with _wall("resource limits"):
             _limit(setup["limits"])
+        if setup["devices"]:
+            with _wall("names of threads"):
+                root.allow_thread_names()
         with _wall("capabilities"):
             kernel.drop_capabilities()
         with _wall("Landlock"):
-            abi = landlock.restrict()
+            abi = landlock.restrict(setup["devices"])
         with _wall("seccomp"):
-            listener = seccomp.install()
+            listener = seccomp.install(listening=bool(setup["devices"]))
     except _WallError as missing:
         _give_up(report, str(missing))
     walls: dict[str, Json] = {

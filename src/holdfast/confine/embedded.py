@@ -174,7 +174,7 @@ class EmbeddedLauncher:
         }
 
     def _setup(self, spec: WorkerSpec) -> dict[str, Json]:
-        names = [spec.kind.replace("_", "-"), *spec.inputs]
+        names = [spec.kind.replace("_", "-"), *spec.inputs, *spec.devices]
         if unfit := [one for one in names if not _NAME.fullmatch(one)]:
             raise WorkerFailed(
                 "confine.name",
@@ -188,6 +188,7 @@ class EmbeddedLauncher:
             "inputs": {name: str(path.absolute()) for name, path in spec.inputs.items()},
             "output": None if spec.output is None else str(spec.output.absolute()),
             "fds": list(spec.fds.values()),
+            "devices": list(spec.devices),
             "limits": spec.limits.plain(),
         }
 

@@ -50,7 +50,8 @@ _CAPABILITY_VERSION_3 = 0x20080522
 _LAST_CAPABILITY = 63  # width of the kernel's capability sets; those it does not know answer EINVAL
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
-ARCHITECTURE = ARCHITECTURES.get(platform.machine())
+MACHINE = platform.machine()
+ARCHITECTURE = ARCHITECTURES.get(MACHINE)
 Argument = int | bytes | ctypes.Array[ctypes.c_char] | None
 
 
@@ -140,6 +141,15 @@ def restrict_tree(tree: int, attributes: int) -> None:
     _set_attributes(tree, attributes, _AT_EMPTY_PATH | _AT_RECURSIVE)
 
 
+def allow_writing(tree: int) -> None:
+    """Undo ``MOUNT_ATTR_RDONLY`` of a tree; the kernel refuses it for what the host mounted read-only.
+
+    Args:
+        tree: A descriptor of ``clone_tree``.
+    """
+    _set_attributes(tree, 0, _AT_EMPTY_PATH | _AT_RECURSIVE, cleared=MOUNT_ATTR_RDONLY)
+
+
 def restrict_mount(mounted: int, attributes: int) -> None:
     """Add restrictions to one mount, and not to those beneath it.
 
@@ -150,8 +160,8 @@ def restrict_mount(mounted: int, attributes: int) -> None:
     _set_attributes(mounted, attributes, _AT_EMPTY_PATH)
 
 
-def _set_attributes(descriptor: int, attributes: int, flags: int) -> None:
-    wanted = struct.pack("=QQQQ", attributes, 0, 0, 0)
+def _set_attributes(descriptor: int, attributes: int, flags: int, *, cleared: int = 0) -> None:
+    wanted = struct.pack("=QQQQ", attributes, cleared, 0, 0)
     syscall("mount_setattr", descriptor, b"", flags, wanted, len(wanted))
 
 

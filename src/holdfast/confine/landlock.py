@@ -1,8 +1,10 @@
 """A second wall around files, held by the process itself: the Landlock rules of a worker.
 
 The mount namespace decides what can be seen; these rules repeat it for what can be done, so that a mistake in one does
-not open the other. Invariants: everything visible may be read; only the folders of ``WRITABLE`` may be changed; nothing
-may be executed; no device, socket or pipe may be made, nor a link in the output; no TCP, no abstract socket, no signal reaches outside.
+not open the other. Invariants: everything visible may be read; only what ``WRITABLE`` names, the devices that were given
+and, with them, what ``/proc`` says of the own threads may be changed; only those devices may be controlled; nothing may be
+executed; no device, socket or pipe may be made, nor a link in the output; no TCP, no abstract socket, no signal reaches
+outside.
 
 Source: the kernel's ``Documentation/userspace-api/landlock.rst``. What an older ABI lacks is left out and reported.
 """
@@ -12,8 +14,13 @@ from __future__ import annotations
 import errno
 import os
 import struct
+from typing import TYPE_CHECKING
 
 from holdfast.confine import kernel
+from holdfast.confine.root import OWN_THREADS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 1, 1 << 2, 1 << 3
 _REMOVE_DIR, _REMOVE_FILE = 1 << 4, 1 << 5
@@ -28,6 +35,8 @@ _READ = _READ_FILE | _READ_DIR
 _OUTPUT = _READ | _WRITE_FILE | _REMOVE_DIR | _REMOVE_FILE | _MAKE_DIR | _MAKE_REG | _REFER | _TRUNCATE
 _SCRATCH = _OUTPUT | _MAKE_SYM
 _DEVICE = _READ_FILE | _WRITE_FILE
+_GIVEN_DEVICE = _DEVICE | _IOCTL_DEV
+_THREADS = _READ | _WRITE_FILE | _TRUNCATE
 WRITABLE = {
     "/out": _OUTPUT,
     "/tmp": _SCRATCH,  # noqa: S108 - the worker's own
@@ -57,12 +66,34 @@ def abi() -> int:
         raise
 
 
-def restrict() -> int:
+def restrict(devices: Sequence[str]) -> int:
     """Put this thread, and all it starts, under the rules. Needs ``no_new_privs``.
+
+    Args:
+        devices: Names in ``/dev`` of what may also be used, besides the standard ones.
 
     Returns:
         The ABI that is in force; 0 if the kernel has none.
     """
+    given = {f"/dev/{name}": _GIVEN_DEVICE for name in devices}
+    if devices:
+        given[OWN_THREADS] = _THREADS
+    return _enforce({"/": _READ} | WRITABLE | given)
+
+
+def restrict_to(folders: Sequence[str]) -> int:
+    """Put this thread, and all it starts, under rules by which it may read beneath some folders, and nothing more.
+
+    Args:
+        folders: Folders that exist.
+
+    Returns:
+        The ABI that is in force; 0 if the kernel has none.
+    """
+    return _enforce(dict.fromkeys(folders, _READ))
+
+
+def _enforce(rights_of: Mapping[str, int]) -> int:
     version = abi()
     if version == 0:
         return 0
@@ -78,8 +109,7 @@ def restrict() -> int:
     attributes = struct.pack(f"={len(fields)}Q", *fields)
     rules = kernel.syscall("landlock_create_ruleset", attributes, len(attributes), 0)
     try:
-        _allow(rules, "/", _READ)
-        for path, rights in WRITABLE.items():
+        for path, rights in rights_of.items():
             if os.path.exists(path):  # noqa: PTH110 - pathlib is not loaded before the walls are up
                 _allow(rules, path, rights & files)
         kernel.syscall("landlock_restrict_self", rules, 0)

@@ -4,13 +4,14 @@
     /in/<name>                                            read-only, from the specification
     /out                                                  writable, if there is an output
     /tmp /dev/shm                                         bounded memory
-    /dev/{null,zero,full,random,urandom}                  the host's
-    /proc                                                 of the worker's own process namespace, read-only
+    /dev/{null,zero,full,random,urandom}                  the host's, and the devices of the specification
+    /proc                                                 of the worker's own process namespace, read-only, but for the
+                                                          names of its threads where it has devices
     /sys/devices/system/{cpu,node}                        read-only: thread counts and memory topology
 
 Order of operations: copy every needed mount tree while the host's view is still there; restrict each; stage an empty
 root over ``/tmp``; attach; enter; let go of the host's view. Runs in new user, mount and process namespaces. Only
-restrictions are added to copied trees, never removed, so that what the host mounted read-only stays so.
+restrictions are added to trees that are copied from the host, never removed, so that what it mounted read-only stays so.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ _SYSTEM_FILES = ("/etc/ld.so.cache", "/etc/localtime", "/etc/alternatives")
 _DEVICES = ("null", "zero", "full", "random", "urandom")
 _TOPOLOGY = ("/sys/devices/system/cpu", "/sys/devices/system/node")
 _ROOT_BYTES = 2**20  # the skeleton holds folders and two small files
+OWN_THREADS = "/proc/self/task"
 WORKER_UID = 1000  # inside; outside it is the daemon's own
 _ACCOUNTS = {
     "/etc/passwd": f"worker:x:{WORKER_UID}:{WORKER_UID}::/tmp:/usr/sbin/nologin\n",
@@ -54,6 +56,7 @@ class View:
         output: What ``/out`` shows, or None.
         scratch_bytes: Size of ``/tmp`` and of ``/dev/shm``.
         processes: Tasks that may exist at once.
+        devices: Names in ``/dev``, besides the standard ones.
     """
 
     system: Sequence[str]
@@ -61,6 +64,7 @@ class View:
     output: str | None
     scratch_bytes: int
     processes: int
+    devices: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -111,6 +115,19 @@ def enter(view: View) -> bool:
     return bounded
 
 
+def allow_thread_names() -> None:
+    """Let the calling process change what ``/proc`` says of its own threads; CUDA does not start where it can't name them.
+
+    Source: ``proc_pid_comm(5)``. There is no smaller part that can be opened before the threads exist.
+
+    Raises:
+        OSError: If the host does not allow it.
+    """
+    tree = kernel.clone_tree(OWN_THREADS)
+    kernel.allow_writing(tree)
+    kernel.attach_tree(tree, OWN_THREADS)
+
+
 def _copy(view: View) -> list[_Tree]:
     """Copy mount trees; a path beneath one that is already shown is not shown twice."""
     system: list[str] = []
@@ -121,7 +138,8 @@ def _copy(view: View) -> list[_Tree]:
         if not any(path == one or path.startswith(one + "/") for one in system):
             system.append(path)
     trees = [_take(path, path, _READ_ONLY) for path in system]
-    trees += [_take(f"/dev/{name}", f"/dev/{name}", _DEVICE) for name in _DEVICES]
+    devices = dict.fromkeys((*_DEVICES, *view.devices))
+    trees += [_take(f"/dev/{name}", f"/dev/{name}", _DEVICE) for name in devices]
     trees += [_take(source, f"/in/{name}", _INPUT) for name, source in view.inputs.items()]
     if view.output is not None:
         trees.append(_take(view.output, "/out", _OUTPUT))

@@ -53,8 +53,11 @@ class Attempt:
     command: str
 
 
-def install() -> int | None:
+def install(*, listening: bool) -> int | None:
     """Put this thread, and all it starts, under the filter. Needs ``no_new_privs``.
+
+    Args:
+        listening: See ``bpf.program``.
 
     Returns:
         The descriptor on which refused attempts are reported, or None where the kernel can't report them.
@@ -66,12 +69,26 @@ def install() -> int | None:
     if arch is None:
         raise OSError(errno.ENOSYS, "no filter is written for this processor architecture")
     try:
-        return _set_filter(bpf.assemble(bpf.program(arch, recorded=True)), _FLAG_NEW_LISTENER)
+        return _set_filter(
+            bpf.assemble(bpf.program(arch, recorded=True, listening=listening)), _FLAG_NEW_LISTENER
+        )
     except OSError as error:
         if error.errno not in {errno.EINVAL, errno.EBUSY}:  # an old kernel; a listener further out
             raise
-    _set_filter(bpf.assemble(bpf.program(arch, recorded=False)), 0)
+    _set_filter(bpf.assemble(bpf.program(arch, recorded=False, listening=listening)), 0)
     return None
+
+
+def install_only(program: list[bpf.Instruction]) -> None:
+    """Put this thread, and all it starts, under one more filter. Needs ``no_new_privs``.
+
+    Args:
+        program: What ``bpf.only`` gave.
+
+    Raises:
+        OSError: If it can't be installed.
+    """
+    _set_filter(bpf.assemble(program), 0)
 
 
 def _set_filter(program: bytes, flags: int) -> int:

@@ -1,7 +1,8 @@
 """What a worker is given, and who may start one. Records only; nothing is done here.
 
 Invariants: a worker sees the inputs that its specification names, read-only, one output folder, and the descriptors that
-were listed; there is nothing else to name. Every limit has a unit and a reason.
+were listed; there is nothing else to name, but for device nodes, which only workers that compute on a GPU are given.
+Every limit has a unit and a reason.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ class Limits:
 
     Args:
         memory_bytes: Private writable memory of each process, in bytes (``RLIMIT_DATA``): mapped weights do not count,
-            because the kernel can drop them. Address space is not limited: torch and llama.cpp reserve far more than they use.
+            because the kernel can drop them. Address space is not limited: torch, llama.cpp and CUDA reserve far more than they
+            use. What CUDA reserves without access, or shares with its driver, does not count either.
         cpu_seconds: Processor time over all threads, in seconds, or None where the work ends by its own measure.
         file_bytes: The largest file it may write, in bytes: one runaway file must not fill the disk.
         open_files: Descriptors open at once, a count: sharded weights and data sets need hundreds, leaks thousands.
@@ -59,6 +61,8 @@ class WorkerSpec:
         fds: Names and descriptors that are inherited; the order's ``fds`` says their numbers.
         limits: How much it may use.
         threads: Threads of numerical libraries; part of what makes a run reproducible.
+        devices: Names of nodes in ``/dev`` that are shown besides the standard ones; see ``gpu.nodes``. Who has any may also
+            do what CUDA insists on: name its threads, and listen on a packet socket to which nobody can connect.
     """
 
     kind: str
@@ -67,6 +71,7 @@ class WorkerSpec:
     fds: Mapping[str, int] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
     threads: int = 1
+    devices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

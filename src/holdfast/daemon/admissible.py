@@ -10,13 +10,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from holdfast import hashing
-from holdfast.errors import Conflict, VerificationFailed
+from holdfast.errors import Conflict, UntrustedRecipe, VerificationFailed
 from holdfast.governance import revocations
 from holdfast.governance.exceptions import Kind
 
 if TYPE_CHECKING:
     from holdfast.artefact import Artefact
     from holdfast.daemon.services import Services
+    from holdfast.governance.labels import Label
     from holdfast.governance.revocations import Revocation
 
 
@@ -73,10 +74,28 @@ def here(services: Services, found: Artefact) -> None:
 
     Raises:
         NotFound: If its files were removed from the store.
-        VerificationFailed: If its files were found damaged, and its medium was not imported again since.
     """
     if found.digest in services.state.collected:
         raise services.state.gone(found)
+
+
+def at_home(services: Services, label: Label) -> None:
+    """Refuse what people bring, or what would be made of it, if its label keeps it from living here.
+
+    Args:
+        services: The daemon's parts.
+        label: Its label.
+
+    Raises:
+        UntrustedRecipe: If none of the zones that it may live in is this site's.
+    """
+    if not label.zones & set(services.state.zones):
+        raise UntrustedRecipe(
+            "recipe.zone",
+            f"What the recipe brings or derives may live in {sorted(label.zones)}, this site is"
+            f" {list(services.state.zones)}.",
+            remedy="Use data that may live at this site.",
+        )
 
 
 def revoked(services: Services, digest: str) -> Revocation | None:

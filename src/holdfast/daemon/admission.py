@@ -284,7 +284,7 @@ def _staged(services: Services, named: str) -> Import:
         raise Conflict(
             "bundle.running",
             f"Request {found.request} is {found.state}.",
-            remedy=f"Stop it first with `holdfast train cancel {found.request}`.",
+            remedy=f"Stop it first with `holdfast job cancel {found.request}`.",
             request=found.request,
         )
     return found

@@ -17,9 +17,12 @@ from starlette.routing import Route
 from holdfast.daemon.routes.base import session_of
 from holdfast.daemon.routes.bundles import Bundles
 from holdfast.daemon.routes.custody import Custody
+from holdfast.daemon.routes.datasets import DataSets
 from holdfast.daemon.routes.evidence import Evidence
 from holdfast.daemon.routes.exports import Exports
 from holdfast.daemon.routes.people import People
+from holdfast.daemon.routes.releases import Releases
+from holdfast.daemon.routes.runs import Runs
 from holdfast.daemon.routes.safeguards import Safeguards
 from holdfast.daemon.routes.sealings import Sealings
 from holdfast.daemon.routes.served import Served
@@ -40,7 +43,21 @@ if TYPE_CHECKING:
     from holdfast.daemon.services import Services
 
 _LOG = logging.getLogger(__name__)
-_PARTS = (People, Bundles, Safeguards, Work, Served, Evidence, Exports, Custody, Witnesses, Sealings)
+_PARTS = (
+    People,
+    Bundles,
+    Safeguards,
+    Work,
+    Releases,
+    DataSets,
+    Runs,
+    Served,
+    Evidence,
+    Exports,
+    Custody,
+    Witnesses,
+    Sealings,
+)
 
 
 class _Refusals:
@@ -68,7 +85,7 @@ class _Refusals:
         error = NotFound(
             "route.unknown",
             f"{request.method} {request.url.path[:200]} is no call of this daemon.",
-            remedy="Check that client and daemon are of the same version.",
+            remedy="Check the name that was given, and that client and daemon are of the same version.",
         )
         return JSONResponse({"error": error.to_dict()}, status_code=error.http_status)
 
@@ -91,7 +108,7 @@ def create_app(services: Services) -> Starlette:
         The ASGI application.
     """
     refusals = _Refusals(services)
-    return Starlette(
+    app = Starlette(
         routes=[
             Route(path, handler, methods=[method])
             for part in _PARTS
@@ -103,3 +120,5 @@ def create_app(services: Services) -> Starlette:
             Exception: refusals.broken,
         },
     )
+    app.router.redirect_slashes = False  # a name that ends in a slash is no name, not another route's
+    return app

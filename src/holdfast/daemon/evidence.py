@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import shutil
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from holdfast.audit import complete, verify
 from holdfast.confine import exits
 from holdfast.confine.spec import Limits, WorkerSpec
 from holdfast.custody import listing
-from holdfast.daemon import workbench
+from holdfast.daemon import scratch, workbench
 from holdfast.daemon.recorder import DAEMON
 from holdfast.errors import HoldfastError, NoSpace, NotRecorded, WorkerFailed
 
@@ -319,7 +318,7 @@ async def write(
         )
         await asyncio.to_thread(_take, made, folder)
     finally:
-        await asyncio.to_thread(shutil.rmtree, made, ignore_errors=True)
+        await asyncio.to_thread(scratch.remove, made)
     return told
 
 
@@ -331,9 +330,7 @@ def _take(made: Path, folder: Path) -> None:
             raise NotADirectoryError(f"{folder} is a link")
         listing.paths_in(folder)
     except (HoldfastError, OSError) as error:
-        if folder.is_symlink():
-            folder.unlink()
-        shutil.rmtree(folder, ignore_errors=True)
+        scratch.remove(folder)
         raise WorkerFailed(
             "index.files",
             "The index worker left something else than plain files.",
@@ -363,7 +360,7 @@ async def write_result(
         told = await write(services, request, folder)
         await asyncio.to_thread((folder / "rows.parquet").rename, target)
     finally:
-        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        await asyncio.to_thread(scratch.remove, folder)
     files = told["files"]
     made = files["rows.parquet"] if isinstance(files, dict) else {}
     return {"rows": told["rows"], **(made if isinstance(made, dict) else {})}

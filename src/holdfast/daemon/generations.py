@@ -70,7 +70,7 @@ async def _roll_back(services: Services, actor: Actor, number: int | None) -> di
         raise Conflict(
             "bundle.busy",
             f"Job {job.number} ({job.action}) works with the active generation.",
-            remedy=f"Wait for it, or stop it with `holdfast train cancel {job.number}`.",
+            remedy=f"Wait for it, or stop it with `holdfast job cancel {job.number}`.",
             job=job.number,
         )
     async with services.recorder.act(actor, "bundle.rollback", {"from": state.active, "to": goal}) as act:

@@ -56,7 +56,12 @@ def needed(state: State, kept: Iterable[int]) -> set[str]:
     numbers = set(kept)
     roots = {digest for one in state.generations if one.number in numbers for digest in one.artefacts}
     roots |= state.made
-    roots |= {str(gate["adapter"]) for gate in state.gates.values() if gate.get("go") and "adapter" in gate}
+    roots |= {
+        str(gate[kind])
+        for gate in state.gates.values()
+        for kind in ("adapter", "model")
+        if gate.get("go") and kind in gate
+    }
     for found in state.imports.values():
         if found.state in OPEN and found.manifest in state.staged:
             roots |= _wanted(found)
@@ -82,9 +87,7 @@ def used(services: Services) -> set[str]:
     found = set(services.leases.held)
     for job in services.jobs.running:
         found |= job.uses
-    if services.serving.running:
-        found |= {digest for digests in services.serving.uses.values() for digest in digests}
-    return found
+    return found | services.serving.held
 
 
 def _plan(services: Services, keep: int) -> tuple[list[int], list[str]]:

@@ -84,6 +84,7 @@ async def adopt(
 
     Raises:
         UntrustedInput: If name or version can't be those of an artefact; then nothing was taken in.
+        WorkerFailed: If a file has no plain path, or is no plain file: a pipe would never be read to its end.
     """
 
     def work() -> Artefact:
@@ -91,10 +92,10 @@ async def adopt(
         stage = services.store.stage(f"intake-{secrets.token_hex(8)}")
         try:
             for path, source in files.items():
-                if not is_safe_path(path):
+                if not is_safe_path(path) or not stat.S_ISREG(_mode(source)):
                     raise WorkerFailed(
                         "worker.output",
-                        f"A worker named {path[:80]!r} as a file that it made.",
+                        f"A worker named {path[:80]!r} as a file that it made, which is not there or no plain file.",
                         remedy="Treat what it was given as hostile and keep it for examination.",
                     )
                 target = stage / path
@@ -121,3 +122,10 @@ async def adopt(
         return found
 
     return await asyncio.to_thread(work)
+
+
+def _mode(path: Path) -> int:
+    try:
+        return path.lstat().st_mode
+    except OSError:
+        return 0

@@ -2,8 +2,10 @@
 
 A job's number is the sequence number of its intent. Its stream is a list of entries ``{"n", "kind", ...}`` with kinds
 ``progress``, ``metric``, ``note`` and at the end one ``result`` or ``error``; it lies in ``jobs/<n>/stream.jsonl`` too, so
-that it can be read after a restart. Invariants: entry numbers are 1, 2, 3 ... without gaps; nothing follows the last entry;
-a client that goes away changes nothing; a full disk loses the stored stream, never the job or its readers.
+that it can be read after a restart. Invariants: entry numbers only rise, by one as they come; of a stream that grows beyond
+``MAX_ENTRIES`` every second metric and progress so far is forgotten, in memory and on disk, so that a job of any length has a
+bounded one; nothing follows the last entry; a client that goes away changes nothing; a full disk loses the stored stream,
+never the job or its readers.
 """
 
 from __future__ import annotations
@@ -12,6 +14,8 @@ import asyncio
 import json
 import logging
 import os
+from bisect import bisect_right
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from holdfast.errors import Conflict, HoldfastError, NotFound, OperationFailed
@@ -25,7 +29,9 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 STREAM = "stream.jsonl"
 FINAL = ("result", "error")
-MAX_STREAM = 64 * 2**20  # bytes of one stored stream that is read back; a run of a million steps stays below
+MAX_STREAM = 64 * 2**20  # bytes of one stored stream that is read back
+MAX_ENTRIES = 20_000  # of a stream; a metric has some 300 bytes, so that it stays far below MAX_STREAM
+THINNED = frozenset({"metric", "progress"})  # kinds of which every second is forgotten
 
 
 class Job:
@@ -54,7 +60,7 @@ class Job:
         """Whether the last entry is there."""
         return bool(self.entries) and self.entries[-1]["kind"] in FINAL
 
-    async def emit(self, kind: str, **fields: Json) -> None:
+    async def emit(self, kind: str, /, **fields: Json) -> None:
         """Append one entry and wake the readers.
 
         Args:
@@ -63,9 +69,15 @@ class Job:
         """
         if self.ended:
             return
-        entry: dict[str, Json] = {"n": len(self.entries) + 1, "kind": kind, **fields}
+        entry: dict[str, Json] = {
+            "n": _number(self.entries[-1]) + 1 if self.entries else 1,
+            "kind": kind,
+            **fields,
+        }
         self.entries.append(entry)
         self._store(entry)
+        if len(self.entries) > MAX_ENTRIES:
+            self._thin()
         async with self._grown:
             self._grown.notify_all()
 
@@ -81,6 +93,27 @@ class Job:
             os.close(self._stream)
             self._stream = None
 
+    def _thin(self) -> None:
+        """Forget every second figure so far, also in what is stored."""
+        seen, newest = count(), self.entries[-1]
+        older = [one for one in self.entries[:-1] if one["kind"] not in THINNED or next(seen) % 2]
+        self.entries = [*older, newest]
+        if self._stream is None:
+            return
+        os.close(self._stream)
+        self._stream = None
+        stored, draft = self.folder / STREAM, self.folder / f"{STREAM}.new"
+        try:
+            draft.write_text("".join(json.dumps(one) + "\n" for one in self.entries), encoding="utf-8")
+            draft.replace(stored)
+            self._stream = open_stream(stored)
+        except OSError:
+            draft.unlink(missing_ok=True)
+            return
+        if self.ended:
+            os.close(self._stream)
+            self._stream = None
+
     async def follow(self, after: int) -> AsyncIterator[dict[str, Json]]:
         """Give entries as they come, until the last.
 
@@ -90,16 +123,32 @@ class Job:
         Yields:
             The entries in order.
         """
-        position = after
         while True:
-            while position < len(self.entries):
-                yield self.entries[position]
-                position += 1
-            if self.ended:
+            for entry in self.entries[bisect_right(self.entries, after, key=_number) :]:
+                after = _number(entry)
+                yield entry
+            if self.ended and after >= _number(self.entries[-1]):
                 return
             async with self._grown:
-                if position >= len(self.entries) and not self.ended:
+                if not self.ended and (not self.entries or after >= _number(self.entries[-1])):
                     await self._grown.wait()
+
+
+def _number(entry: dict[str, Json]) -> int:
+    number = entry["n"]
+    return number if isinstance(number, int) else 0
+
+
+def open_stream(path: Path) -> int:
+    """Open a stored stream to append to it.
+
+    Args:
+        path: The file; made if it is not there.
+
+    Returns:
+        Its descriptor.
+    """
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
 
 class Jobs:
@@ -170,8 +219,7 @@ class Jobs:
         """
         folder = self.folder(number)
         folder.mkdir(parents=True, exist_ok=True)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-        job = Job(number, action, folder, os.open(folder / STREAM, flags, 0o600))
+        job = Job(number, action, folder, open_stream(folder / STREAM))
         self._jobs[number] = job
         return job
 
@@ -232,7 +280,11 @@ class Jobs:
                 break  # a line torn by a kill: the stream ends before it
         if not job.ended:
             job.entries.append(
-                {"n": len(job.entries) + 1, "kind": "error", "error": _stopped().to_dict()}  # type: ignore[dict-item]  # plain data
+                {
+                    "n": _number(job.entries[-1]) + 1 if job.entries else 1,
+                    "kind": "error",
+                    "error": _stopped().to_dict(),  # type: ignore[dict-item]  # plain data
+                }
             )
         return job
 

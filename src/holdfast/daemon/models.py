@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 from holdfast import hashing
 from holdfast.artefact import Kind
 from holdfast.audit.event import Subject
-from holdfast.daemon import admissible, intake, revocations, training, workbench
-from holdfast.errors import NotFound
+from holdfast.daemon import admissible, intake, revocations, runs, scratch, workbench
+from holdfast.dataset.files import ITEMS_FILE
+from holdfast.dataset.messages import question_of
+from holdfast.errors import NotFound, WorkerFailed
 from holdfast.governance import labels
 
 if TYPE_CHECKING:
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
     from holdfast.daemon.services import Services
     from holdfast.daemon.sessions import Session
 
-ITEMS_FILE = "items.jsonl"  # of a suite; its schema admits no other name
 PROBES = 96  # prompts of the installed suites on which a conversion is compared with its original
 
 
@@ -44,7 +45,7 @@ async def convert(services: Services, session: Session, request: ConvertRequest)
         The job.
     """
     actor = session.actor("model.convert")
-    base, tokenizer = training.model_parts(services, request.model)
+    base, tokenizer = runs.model_parts(services, request.model)
     adapter = find_adapter(services, request.adapter) if request.adapter else None
     label = labels.join_all(found.label for found in (base, tokenizer, *([adapter] if adapter else [])))
     params: dict[str, Json] = {
@@ -60,43 +61,46 @@ async def convert(services: Services, session: Session, request: ConvertRequest)
             job = services.jobs.open_job(act.seq, "model.convert")
             opened.set_result(job)
             job.uses = frozenset({base.digest, tokenizer.digest, *([adapter.digest] if adapter else [])})
-            out = job.folder / "out"
-            out.mkdir()
-            for found in (base, tokenizer):
-                admissible.usable(services, found)
-                await asyncio.to_thread(services.store.verify, found)
-            model = workbench.link_view(services, job.folder / "model", base, tokenizer)
-            order: dict[str, Json] = {
-                "task": "base",
-                "model": "/in/model",
-                "name": base.name,
-                "probe": list(await asyncio.to_thread(_probes, services)),
-                "quantizations": list(request.quantizations),
-                "out": "/out",
-            }
-            made = await workbench.run_worker(
-                services, job, "convert", order, inputs={"model": model}, output=out
-            )
-            artefacts = [
-                await intake.adopt(
-                    services,
-                    Kind.GGUF,
-                    base.name,
-                    base.version,
-                    {f"{quantization}.gguf": out / f"{quantization}.gguf"},
-                    label=base.label.join(tokenizer.label),
-                    parents=(base.digest, tokenizer.digest),
-                    meta={"base": base.digest, "quantization": quantization, "part": "model"},
+            try:
+                out = job.folder / "out"
+                out.mkdir()
+                for found in (base, tokenizer):
+                    admissible.usable(services, found)
+                    await asyncio.to_thread(services.store.verify, found)
+                model = workbench.link_view(services, job.folder / "model", base, tokenizer)
+                order: dict[str, Json] = {
+                    "task": "base",
+                    "model": "/in/model",
+                    "name": base.name,
+                    "probe": list(await asyncio.to_thread(probes, services)),
+                    "quantizations": list(request.quantizations),
+                    "out": "/out",
+                }
+                made = await workbench.run_worker(
+                    services, job, "convert", order, inputs={"model": model}, output=out
                 )
-                for quantization in ("f16", *request.quantizations)
-            ]
-            act.outcome = {"fidelity": made["fidelity"]}
-            if adapter is not None:
-                lora, figures = await _convert_adapter(
-                    services, job, adapter, (base, tokenizer), model, order
-                )
-                artefacts.append(lora)
-                act.outcome["adapter_fidelity"] = figures
+                artefacts = [
+                    await intake.adopt(
+                        services,
+                        Kind.GGUF,
+                        base.name,
+                        base.version,
+                        {f"{quantization}.gguf": out / f"{quantization}.gguf"},
+                        label=base.label.join(tokenizer.label),
+                        parents=(base.digest, tokenizer.digest),
+                        meta={"base": base.digest, "quantization": quantization, "part": "model"},
+                    )
+                    for quantization in ("f16", *request.quantizations)
+                ]
+                act.outcome = {"fidelity": _fidelity(made)}
+                if adapter is not None:
+                    lora, figures = await _convert_adapter(
+                        services, job, adapter, (base, tokenizer), model, order
+                    )
+                    artefacts.append(lora)
+                    act.outcome["adapter_fidelity"] = figures
+            finally:
+                await asyncio.to_thread(scratch.clean, job.folder)
             act.outcome["artefacts"] = [found.to_json() for found in artefacts]
             return act.outcome
 
@@ -136,11 +140,29 @@ async def _convert_adapter(  # noqa: PLR0917 - one act, its many parts
         parents=(adapter.digest, *(part.digest for part in parts)),
         meta={"base": parts[0].digest, "adapter": adapter.digest, "part": "adapter"},
     )
-    return lora, made["fidelity"]
+    return lora, _fidelity(made)
 
 
-def _probes(services: Services) -> list[str]:
-    """Take prompts of the active suites: real text of the model's own world."""
+def _fidelity(made: dict[str, Json]) -> Json:
+    """Take a conversion's figures from what its worker said."""
+    if not isinstance(found := made.get("fidelity"), dict):
+        raise WorkerFailed(
+            "worker.output",
+            "The worker did not say how true its files are.",
+            remedy="Start the conversion again.",
+        )
+    return found
+
+
+def probes(services: Services) -> list[str]:
+    """Take prompts of the active suites: real text of the model's own world.
+
+    Args:
+        services: The daemon's parts.
+
+    Returns:
+        At most ``PROBES`` texts.
+    """
     texts: list[str] = []
     for found in services.state.artefacts.values():
         if (
@@ -151,8 +173,7 @@ def _probes(services: Services) -> list[str]:
             services.store.verify(found)
             lines = (services.store.folder(found.digest) / ITEMS_FILE).read_bytes().splitlines()
             texts += [
-                json.loads(line)["messages"][-1]["content"]
-                for line in lines[:: max(1, len(lines) * 2 // PROBES)]
+                question_of(json.loads(line)) or "" for line in lines[:: max(1, len(lines) * 2 // PROBES)]
             ]
     return texts[:PROBES]
 
@@ -166,10 +187,19 @@ def find_adapter(services: Services, name: str) -> Artefact:
 
     Returns:
         The adapter, which is active.
+
+    Raises:
+        NotFound: If the run made a whole model.
     """
-    if training.is_number(name):
-        _, _, result = training.find_run(services, name)
-        found = services.state.artefacts[str(result["adapter"])]
+    if runs.is_number(name):
+        _, _, result = runs.find_run(services, name)
+        found = runs.product(services, result)
+        if found.kind is not Kind.ADAPTER:
+            raise NotFound(
+                "model.no-adapter",
+                f"Run {name} made a whole model, and no adapter.",
+                remedy="Name the run in the place of the base.",
+            )
     else:
         found = services.state.resolve(name, Kind.ADAPTER)
     admissible.usable(services, found)
@@ -219,7 +249,7 @@ def _gguf(services: Services, meta: dict[str, Json], name: str) -> Artefact:
     raise NotFound(
         "model.no-gguf",
         f"There is no {meta.get('quantization', 'GGUF')} file of {name} yet.",
-        remedy="Make it with `holdfast model quantize BASE --adapter RUN`.",
+        remedy="Make it with `holdfast model quantize MODEL --adapter RUN`.",
     )
 
 

@@ -57,6 +57,7 @@ from holdfast.daemon.jobs import Jobs
 from holdfast.daemon.peers import PeerProtocol
 from holdfast.daemon.recorder import DAEMON, Recorder, SyncRelay
 from holdfast.daemon.refusals import Refusals
+from holdfast.daemon.runs import folders
 from holdfast.daemon.services import Services
 from holdfast.daemon.serving import Serving
 from holdfast.daemon.sessions import Sessions
@@ -103,6 +104,7 @@ SETTLING: tuple[Callable[[Services], None], ...] = (
     sealings.settle,
     custody.settle,
     results.settle,
+    folders.settle,
 )
 
 

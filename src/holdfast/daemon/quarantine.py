@@ -106,7 +106,7 @@ def busy(job: int) -> Conflict:
     return Conflict(
         "bundle.importing",
         f"Job {job} is importing this medium already.",
-        remedy=f"Wait for it, or stop it with `holdfast train cancel {job}`.",
+        remedy=f"Wait for it, or stop it with `holdfast job cancel {job}`.",
         job=job,
     )
 

@@ -10,11 +10,10 @@ out before its outcome is on the record.
 from __future__ import annotations
 
 import asyncio
-import shutil
 from typing import TYPE_CHECKING
 
 from holdfast import canonical, hashing
-from holdfast.daemon import evidence, workbench
+from holdfast.daemon import evidence, scratch, workbench
 from holdfast.errors import Conflict, NotFound
 from holdfast.governance import queries
 from holdfast.store import disk
@@ -142,7 +141,7 @@ def settle(services: Services) -> None:
         services: The daemon's parts.
     """
     for folder in services.home.jobs.glob(f"*/{FOLDER}"):
-        shutil.rmtree(folder, ignore_errors=True)
+        scratch.remove(folder)
 
 
 def files(services: Services, session: Session, number: int) -> dict[str, Path]:

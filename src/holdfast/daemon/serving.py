@@ -1,71 +1,76 @@
-"""Serving: one confined worker behind a listening socket that the daemon opens and passes on.
+"""Serving: a confined worker behind a listening socket that the daemon opens, holds and passes on.
 
 Order of operations of a start: find the quantized base and adapters, check that they are active and that each adapter's gate
 said go, hash them again, record the intent, bind the port, start the worker with the socket and its own way to the audit log,
-wait until it says that it is ready, record the outcome. Invariants: the worker opens no socket and no file outside of what it
-was given; its events are of its own kinds only; keys reach it as hashes. What is revoked while it is served is withdrawn: the
-worker ends what it is answering with it and tells applications why, as long as it runs.
+wait until it is ready, give it the keys, open it, record the outcome. Whatever is released for that base is served beside, under
+its alias. When an alias changes what it stands for, a second worker is made ready beside the first; once the decision is on the
+record, it is opened on the same socket, and the first one answers what it was asked and ends. Invariants: an application that
+connects waits rather than fails; keys reach a worker as hashes; what is revoked while it is served is withdrawn: the worker ends
+what it is answering with it and tells applications why, as long as it runs.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import socket
+from contextlib import asynccontextmanager
+from functools import reduce
 from typing import TYPE_CHECKING
 
-from holdfast import errors, hashing
-from holdfast.audit import reconcile
-from holdfast.audit.channel import ProducerServer
 from holdfast.audit.event import Subject
-from holdfast.confine.exits import describe_exit
-from holdfast.confine.spec import WorkerSpec
-from holdfast.daemon import admissible, models, served, training, workbench
+from holdfast.daemon import admissible, models, runs, served, servekeys, serveworker
 from holdfast.daemon.recorder import DAEMON
-from holdfast.errors import Conflict, NotFound, NotRecorded, WorkerFailed
+from holdfast.daemon.switch import Switch
+from holdfast.errors import Conflict, WorkerFailed
 from holdfast.governance import labels
-from holdfast.serving import keys as service_keys
+from holdfast.governance.state import tighten
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    import socket
+    from collections.abc import AsyncIterator
 
-    from holdfast.api.messages import KeyRequest, ServeRequest
-    from holdfast.artefact import Artefact
+    from holdfast.api.messages import ServeRequest
     from holdfast.audit.event import Actor
     from holdfast.canonical import Json
-    from holdfast.confine.worker import Worker
     from holdfast.daemon.jobs import Job
-    from holdfast.daemon.recorder import Act
+    from holdfast.daemon.served import Asked, Plan
+    from holdfast.daemon.serveworker import ServeWorker
     from holdfast.daemon.services import Services
     from holdfast.daemon.sessions import Session
 
-STOP_SECONDS = 15.0  # for the worker to end what it is answering; then it is killed
-ANSWER = "answer"  # the intent that the serve worker records
-READY_SECONDS = 300.0  # for a large model to load
-
 
 class Serving:
-    """What is served in this daemon's life: at most one worker."""
+    """What is served in this daemon's life: at most one worker that takes connections, and those that end their answers."""
 
     def __init__(self) -> None:
-        self.worker: Worker | None = None
+        self.current: ServeWorker | None = None
+        self.retiring: set[ServeWorker] = set()
+        self.asked: Asked | None = None
+        self.listener: socket.socket | None = None
         self.started_by: int | None = None
         self.address: str | None = None
-        self.models: list[dict[str, Json]] = []
-        self.uses: dict[str, tuple[str, ...]] = {}  # what each model id is made of
-        self.withdrawn: dict[str, dict[str, Json]] = {}  # model ids that were revoked, and why
         self.ended: str | None = None
-        self._replies: dict[int, asyncio.Future[dict[str, Json]]] = {}
-        self._asked = 0
-        self._listening: asyncio.Task[None] | None = None
-        self._producer: ProducerServer | None = None
         self._changing = asyncio.Lock()
-        self._paused = False
+        self._watching: set[asyncio.Task[None]] = set()
 
     @property
     def running(self) -> bool:
-        """Whether a worker is up."""
-        return self.worker is not None
+        """Whether a worker takes connections."""
+        return self.current is not None
+
+    @property
+    def uses(self) -> dict[str, tuple[str, ...]]:
+        """What each model id that is served is made of."""
+        return {} if self.current is None else self.current.plan.uses
+
+    @property
+    def held(self) -> set[str]:
+        """Digests of what any worker has open."""
+        return {digest for worker in self._workers for digest in worker.plan.digests}
+
+    @property
+    def withdrawn(self) -> dict[str, dict[str, Json]]:
+        """Model ids that were revoked while they were served, and why."""
+        return {} if self.current is None else self.current.withdrawn
 
     @property
     def refusing(self) -> bool:
@@ -73,31 +78,36 @@ class Serving:
         return self.running and self.withdrawn.keys() >= self.uses.keys()
 
     @property
+    def _workers(self) -> list[ServeWorker]:
+        return [*([] if self.current is None else [self.current]), *self.retiring]
+
+    @property
     def live(self) -> set[int]:
-        """Answers under way in the worker: intents whose outcome it can still hand in."""
-        return self._producer.live if self._producer is not None else set()
+        """Answers under way: intents whose outcome a worker can still hand in."""
+        return {seq for worker in self._workers for seq in worker.live}
 
     def take_lost(self) -> set[int]:
-        """Give the answers whose outcome the worker handed in and the log could not take.
+        """Give the answers whose outcome a worker handed in and the log could not take.
 
         Returns:
             Their intents; each is given once.
         """
-        return self._producer.take_lost() if self._producer is not None else set()
+        return {seq for worker in self._workers for seq in worker.take_lost()}
 
     async def pause(self, *, paused: bool) -> None:
-        """Have the worker take no new question, because its answer could not be recorded, or take them again.
+        """Have the workers take no new question, because its answer could not be recorded, or take them again.
 
         Args:
-            paused: Whether it takes none.
+            paused: Whether they take none.
         """
-        if self.running and paused != self._paused:
-            reply = await self.ask({"op": "pause", "paused": paused})
-            if reply.get("paused") is paused:
-                self._paused = paused
+        for worker in self._workers:
+            if paused != worker.paused:
+                reply = await worker.ask({"op": "pause", "paused": paused})
+                if reply.get("paused") is paused:
+                    worker.paused = paused
 
     async def start(self, services: Services, session: Session, request: ServeRequest) -> Job:
-        """Serve a base and adapters.
+        """Serve a base and adapters, and what is released for that base.
 
         Args:
             services: The daemon's parts.
@@ -112,43 +122,52 @@ class Serving:
         """
         actor = session.actor("serve.start")
         self._require_idle()
-        base, tokenizer = training.model_parts(services, request.model)
+        base, tokenizer = runs.model_parts(services, request.model)
+        served.require_judged(services, base)
+        standing = services.state.releases.in_force(base.name)
+        if standing is not None:
+            served.require_name(base, base.name, standing.release)
         gguf = models.find_gguf(services, base, request.quantization)
-        pairs = [self._admitted(services, name) for name in request.adapters]
-        used = [tokenizer, gguf, *(lora for _, lora in pairs)]
-        label = labels.join_all(found.label for found in used)
+        pairs = [served.admitted(services, name) for name in request.adapters]
+        asked = served.Asked(base, tokenizer, gguf, request.quantization, pairs)
+        label = labels.join_all(found.label for found in asked.opened)
         host = request.host or services.site.serving.host
         port = services.site.serving.port if request.port is None else request.port
 
         async def work(opened: asyncio.Future[Job]) -> dict[str, Json]:
             self._require_idle()  # no other task ran since, so that of two starts at once one is refused here
-            async with (
-                self._changing,
-                services.recorder.act(
+            async with self._changing:
+                released = {
+                    alias: found
+                    for alias, found in services.state.releases.aliases.items()
+                    if found.release.base == base.digest
+                }
+                intent: dict[str, Json] = {
+                    "model": base.name,
+                    "gguf": gguf.digest,
+                    "adapters": [one.digest for one, _ in pairs],
+                    "released": {alias: found.request for alias, found in released.items()},
+                }
+                async with services.recorder.act(
                     actor,
                     "serve.start",
-                    {"model": base.name, "gguf": gguf.digest, "adapters": [one.digest for one, _ in pairs]},
+                    intent,
                     subject=Subject("gguf", gguf.digest),
-                    label=label,
-                ) as act,
-            ):
-                job = services.jobs.open_job(act.seq, "serve.start")
-                opened.set_result(job)
-                job.uses = frozenset({base.digest, *(found.digest for found in used)})
-                if self.refusing:
-                    await self.shut_down()
-                for found in used:
-                    admissible.usable(services, found)
-                    await asyncio.to_thread(services.store.verify, found)
-                inputs, settings = served.settings(services, base, tokenizer, gguf, pairs)
-                listener = served.bind(host, port)
-                try:
-                    await self._launch(services, job, act, inputs, settings, listener)
-                finally:
-                    listener.close()
-                self.uses = served.uses(base, tokenizer, gguf, pairs)
-                act.outcome = {"address": self.address, "models": list(self.models)}
-                return act.outcome
+                    label=reduce(tighten, [found.release.label for found in released.values()], label),
+                ) as act:
+                    job = services.jobs.open_job(act.seq, "serve.start")
+                    opened.set_result(job)
+                    job.uses = frozenset({base.digest, *(found.digest for found in asked.opened)})
+                    if self.refusing:
+                        await self.shut_down()
+                    plan = await served.plan(services, asked, released)
+                    job.uses |= plan.digests
+                    for alias, why in plan.left_out.items():
+                        await job.emit("note", text=f"{alias} is not served: {why}")
+                    await self.open(services, job, plan, served.bind(host, port))
+                    self.asked = asked
+                    act.outcome = {"address": self.address, "models": list(plan.listed())}
+            return act.outcome
 
         return await services.jobs.start("serve.start", work)
 
@@ -162,128 +181,101 @@ class Serving:
                 remedy="Stop them first with `holdfast serve stop`.",
             )
 
-    @staticmethod
-    def _admitted(services: Services, name: str) -> tuple[Artefact, Artefact]:
-        """Find an adapter and its GGUF, and refuse one whose gate did not say go."""
-        adapter = models.find_adapter(services, name)
-        run = str(adapter.meta.get("run"))
-        verdict = services.state.gates.get(run)
-        if verdict is None or not verdict["go"] or verdict["adapter"] != adapter.digest:
-            why = "was not judged by its gate yet" if verdict is None else "was refused by its gate"
-            raise Conflict(
-                "serve.gate",
-                f"Adapter {adapter.name} ({hashing.short(adapter.digest)}) {why}.",
-                remedy=f"See `holdfast eval gate {hashing.short(run)}`.",
-                adapter=adapter.digest,
-            )
-        return adapter, models.find_gguf_adapter(services, adapter)
+    async def open(self, services: Services, job: Job, plan: Plan, listener: socket.socket) -> None:
+        """Start a worker on a socket, and let it take connections.
 
-    async def _launch(  # noqa: PLR0917 - one act, its many parts
-        self,
-        services: Services,
-        job: Job,
-        act: Act,
-        inputs: dict[str, Path],
-        settings: dict[str, Json],
-        listener: socket.socket,
-    ) -> None:
-        ours, theirs = socket.socketpair()
-        producer = ProducerServer(ours, services.log, "serve", services.sealed)
-        producer.start()
-        spec = WorkerSpec(
-            kind="serve",
-            inputs=inputs,
-            output=None,
-            fds={"listen": listener.fileno(), "audit": theirs.fileno()},
-            limits=workbench.MODEL_WORK,
-            threads=services.site.threads,
-        )
-        order: dict[str, Json] = {
-            "settings": settings,
-            "keys": [],
-            "threads": services.site.threads,
-            "site": services.state.site,
-        }
+        Args:
+            services: The daemon's parts.
+            job: The start.
+            plan: What is served.
+            listener: Where; it is closed when serving ends.
+
+        Raises:
+            WorkerFailed: If it does not start.
+        """
         try:
-            worker = await services.launcher.launch(
-                spec, order, workbench.denial_sink(services, "serve", act.seq)
-            )
+            worker = await serveworker.launch(services, job, job.number, plan, listener, [])
         except BaseException:
-            producer.stop()
+            listener.close()
             raise
-        finally:
-            theirs.close()
-        try:
-            async with asyncio.timeout(READY_SECONDS):
-                await self._wait_ready(job, worker)
-        except BaseException:
-            worker.kill()
-            await worker.wait()
-            producer.stop()
-            raise
+        self.current, self.listener = worker, listener
+        self.started_by, self.ended = job.number, None
         host, port = listener.getsockname()[:2]
-        self.worker, self._producer, self.started_by, self.ended = worker, producer, act.seq, None
         self.address = f"http://{host}:{port}"
-        self.models = served.listed(settings)
-        self.withdrawn, self._paused = {}, False
-        self._listening = asyncio.create_task(self._listen(services, worker), name="serve worker")
+        self._watch(worker)
         # Only now, so that a key that was revoked while the model was loading never counts.
-        if not await self._send_keys(services):
+        if not await self.send_keys(services) or not await self._opened(worker):
             await self.shut_down()
             raise WorkerFailed(
                 "serve.no-keys", "The serve worker did not take its keys.", remedy="Start serving again."
             )
 
     @staticmethod
-    async def _wait_ready(job: Job, worker: Worker) -> None:
-        while (message := await worker.receive()) is not None:
-            progress, error = message.get("progress"), message.get("error")
-            if isinstance(error, dict):
-                raise errors.from_dict(error)
-            if isinstance(progress, dict):
-                await job.emit("progress", **progress)
-                if progress["step"] == "ready":
-                    return
-        raise workbench.died(worker, await worker.wait())
+    async def _opened(worker: ServeWorker) -> bool:
+        return (await worker.ask({"op": "open"})).get("open") is True
 
-    async def _listen(self, services: Services, worker: Worker) -> None:
-        try:
-            while (message := await worker.receive()) is not None:
-                number = message.get("id")
-                waiting = self._replies.pop(number, None) if isinstance(number, int) else None
-                if waiting is not None and not waiting.done():
-                    reply, error = message.get("reply"), message.get("error")
-                    if isinstance(error, dict):
-                        waiting.set_exception(errors.from_dict(error))
-                    else:
-                        waiting.set_result(reply if isinstance(reply, dict) else {})
-        except WorkerFailed:
-            worker.kill()  # it no longer speaks our language
-        code = await worker.wait()
-        await self._reconcile(services)
-        if self.worker is worker:
-            self.ended = f"The serve worker ended by itself: {describe_exit(code).message}"
-            self._clear()
+    @asynccontextmanager
+    async def switching(self, services: Services) -> AsyncIterator[Switch]:
+        """Let an alias stand for something else: what was prepared inside takes over when the block ends well.
 
-    async def _reconcile(self, services: Services) -> None:
-        """Record the end of answers that died with their worker."""
-        if self._producer is not None:
-            await asyncio.to_thread(self._producer.stop)
-            self._producer = None
-        begun = [event for event in services.log.unfinished() if event.action == ANSWER]
-        with contextlib.suppress(NotRecorded):
-            for draft in reconcile.interrupted(begun, DAEMON):
-                with contextlib.suppress(Conflict):  # it was found to have lost its outcome, and ended
-                    await services.recorder.record(draft)
+        Args:
+            services: The daemon's parts.
 
-    def _clear(self) -> None:
-        self.worker = None
-        for waiting in self._replies.values():
-            waiting.cancel()
-        self._replies.clear()
+        Yields:
+            The change.
+        """
+        async with self._changing:
+            switch = Switch(self, services)
+            try:
+                yield switch
+                if switch.ready is not None:
+                    await asyncio.shield(self._take_over(services, switch, switch.ready))
+            except BaseException:
+                if switch.ready is not None and switch.ready is not self.current:
+                    switch.ready.kill()
+                    await switch.ready.over()
+                raise
+            finally:
+                if switch.listener is not None and switch.listener is not self.listener:
+                    switch.listener.close()
+
+    async def _take_over(self, services: Services, switch: Switch, worker: ServeWorker) -> None:
+        """Put a worker that is ready in the place of the one that serves."""
+        before, self.current = self.current, worker
+        if before is None:
+            self.asked, self.listener, self.ended = switch.asked, switch.listener, None
+        self._watch(worker)
+        if before is not None:
+            self.retiring.add(before)
+        # Keys may have come or gone while it was loading. What can't take over does not leave the place to what is no longer meant.
+        if not await self.send_keys(services) or not await self._opened(worker):
+            await self.shut_down()
+            self.ended = "The worker that was to take over did not open."
+            return
+        if before is not None and (await before.ask({"op": "drain"})).get("draining") is not True:
+            before.kill()
+
+    def _watch(self, worker: ServeWorker) -> None:
+        task = asyncio.create_task(self._until_over(worker), name="serve worker's end")
+        self._watching.add(task)
+        task.add_done_callback(self._watching.discard)
+
+    async def _until_over(self, worker: ServeWorker) -> None:
+        await worker.over()
+        self.retiring.discard(worker)
+        if self.current is worker:
+            self.ended = f"The serve worker ended by itself: {worker.how}"
+            self._forget()
+
+    def _forget(self) -> None:
+        """Nothing is served any more."""
+        self.current = self.asked = None
+        if self.listener is not None:
+            self.listener.close()
+            self.listener = None
 
     async def ask(self, request: dict[str, Json]) -> dict[str, Json]:
-        """Put a request to the worker.
+        """Put a request to the worker that takes connections.
 
         Args:
             request: With ``op``.
@@ -291,21 +283,7 @@ class Serving:
         Returns:
             Its reply; empty if nothing is served.
         """
-        worker = self.worker
-        if worker is None:
-            return {}
-        self._asked += 1
-        number = self._asked
-        waiting: asyncio.Future[dict[str, Json]] = asyncio.get_running_loop().create_future()
-        self._replies[number] = waiting
-        await worker.send({"id": number, "request": request})
-        try:
-            async with asyncio.timeout(STOP_SECONDS):
-                return await waiting
-        except (TimeoutError, asyncio.CancelledError):
-            return {}
-        finally:
-            self._replies.pop(number, None)
+        return {} if self.current is None else await self.current.ask(request)
 
     async def stop(self, services: Services, actor: Actor) -> dict[str, Json]:
         """Stop serving.
@@ -321,7 +299,7 @@ class Serving:
             Conflict: If nothing is served.
         """
         async with self._changing:
-            if self.worker is None:
+            if self.current is None:
                 raise Conflict(
                     "serve.not-running", "Nothing is served.", remedy="Start with `holdfast serve start`."
                 )
@@ -331,155 +309,100 @@ class Serving:
         return {"stopped": True, "seq": act.seq}
 
     async def withdraw(self, services: Services) -> None:
-        """Stop what may not be used now; waits for a start or stop under way.
+        """Stop what may not be used now; waits for a start, stop or switch under way.
 
         Args:
             services: The daemon's parts.
         """
         async with self._changing:
-            found = {
-                name: revoked
-                for name, digests in self.uses.items()
-                for revoked in [
-                    next(filter(None, (admissible.revoked(services, one) for one in digests)), None)
-                ]
-                if revoked is not None and name not in self.withdrawn
-            }
-            if not self.running or not found:
-                return
-            why: dict[str, Json] = {
-                name: {
-                    **revoked.to_json(),
-                    "bundle": revoked.bundle,
-                    "message": f"The model {name} was stopped: {revoked.kind} {revoked.name}, which it uses, is revoked"
-                    f" since {revoked.since} by {revoked.bundle}: {revoked.reason}",
-                    "remedy": admissible.instead(services, revoked),
-                }
-                for name, revoked in found.items()
-            }
-            # An event is bounded, and the reasons are on the record already.
-            params: dict[str, Json] = {
-                "started": self.started_by,
-                "why": "revoked",
-                "models": {name: revoked.digest for name, revoked in found.items()},
-            }
-            async with services.recorder.act(DAEMON, "serve.stop", params) as act:
-                self.withdrawn |= {name: one for name, one in why.items() if isinstance(one, dict)}
-                told = await self._tell_withdrawn(why)
-                if not told:
-                    self.ended = "; ".join(str(one["message"]) for one in self.withdrawn.values())
-                act.outcome = {"started": self.started_by, "models": list(why), "told": told}
+            for worker in self._workers:
+                await self._withdraw(services, worker)
 
-    async def _tell_withdrawn(self, why: dict[str, Json]) -> bool:
-        """Have the worker end what it answers; one that does not confirm it is ended itself."""
-        worker = self.worker
+    async def _withdraw(self, services: Services, worker: ServeWorker) -> None:
+        found = {
+            name: revoked
+            for name, digests in worker.plan.uses.items()
+            for revoked in [next(filter(None, (admissible.revoked(services, one) for one in digests)), None)]
+            if revoked is not None and name not in worker.withdrawn
+        }
+        if not found:
+            return
+        why: dict[str, Json] = {
+            name: {
+                **revoked.to_json(),
+                "bundle": revoked.bundle,
+                "message": f"The model {name} was stopped: {revoked.kind} {revoked.name}, which it uses, is revoked"
+                f" since {revoked.since} by {revoked.bundle}: {revoked.reason}",
+                "remedy": admissible.instead(services, revoked),
+            }
+            for name, revoked in found.items()
+        }
+        # An event is bounded, and the reasons are on the record already.
+        params: dict[str, Json] = {
+            "started": self.started_by,
+            "why": "revoked",
+            "models": {name: revoked.digest for name, revoked in found.items()},
+        }
+        async with services.recorder.act(DAEMON, "serve.stop", params) as act:
+            worker.withdrawn |= {name: one for name, one in why.items() if isinstance(one, dict)}
+            told = await self._tell_withdrawn(worker, why)
+            if not told:
+                self.ended = "; ".join(str(one["message"]) for one in worker.withdrawn.values())
+            act.outcome = {"started": self.started_by, "models": list(why), "told": told}
+
+    async def _tell_withdrawn(self, worker: ServeWorker, why: dict[str, Json]) -> bool:
+        """Have a worker end what it answers; one that does not confirm it is ended itself."""
         try:
-            reply = await self.ask({"op": "withdraw", "models": why})
+            reply = await worker.ask({"op": "withdraw", "models": why})
         except WorkerFailed:
             reply = {}
         if reply.get("withdrawn") == list(why):
             return True
-        if worker is not None:
-            worker.kill()
+        worker.kill()
+        if worker is self.current:
             await self.shut_down()
         return False
 
     async def shut_down(self) -> None:
-        """End the worker, giving it time for what it is answering."""
-        worker = self.worker
-        if worker is None:
-            return
-        self.worker = None
-        await worker.cancel()
-        try:
-            async with asyncio.timeout(STOP_SECONDS):
-                await worker.wait()
-        except TimeoutError:
-            worker.kill()
-            await worker.wait()
-        if self._listening is not None:
-            await self._listening
-        self._clear()
+        """End the workers, giving them time for what they are answering."""
+        workers = self._workers
+        self._forget()
+        await asyncio.gather(*(worker.end() for worker in workers))
 
     async def status(self) -> dict[str, Json]:
         """Describe what is served.
 
         Returns:
-            ``running``, ``address``, ``models`` (each with ``revoked``: why it was withdrawn, or None), ``ended`` and the
-            worker's own figures.
+            ``running``, ``address``, ``models`` (each with ``release`` and ``revoked``: why it was withdrawn, or None),
+            ``left_out`` (aliases that are released and can't be served, and why), ``retiring`` (workers that only end their
+            answers), ``ended`` and the worker's own figures.
         """
+        current = self.current
         figures = await self.ask({"op": "status"})
         return {
             "running": self.running,
             "address": self.address if self.running else None,
-            "models": [
-                {**one, "revoked": self.withdrawn.get(str(one["id"]))} for one in self.models if self.running
-            ],
+            "models": []
+            if current is None
+            else [{**one, "revoked": current.withdrawn.get(str(one["id"]))} for one in current.plan.listed()],
+            "left_out": {} if current is None else dict(current.plan.left_out),
+            "retiring": len(self.retiring),
             "started_by": self.started_by if self.running else None,
             "ended": self.ended,
             **figures,
         }
 
-    async def create_key(self, services: Services, session: Session, request: KeyRequest) -> dict[str, Json]:
-        """Create an application's key; its secret is shown once and kept nowhere.
+    async def send_keys(self, services: Services) -> bool:
+        """Hand the keys that count to the workers.
 
         Args:
             services: The daemon's parts.
-            session: An administrator's or operator's.
-            request: Whose, and for which models.
 
         Returns:
-            ``key`` (public part), ``secret`` and ``tenant``.
+            Whether no worker can still take another.
         """
-        actor = session.actor("serve.key.created")
-        clearance = labels.Label(
-            request.level, frozenset(request.compartments), frozenset(services.state.zones)
-        )
-        secret, kept = service_keys.mint(request.tenant, request.models or [service_keys.ANY], clearance)
-        await services.recorder.fact(
-            actor,
-            "serve.key.created",
-            {"key": kept.id, "tenant": request.tenant, "record": kept.to_json()},
-        )
-        await self._send_keys(services)  # a worker that does not answer gets it when it is started anew
-        return {"key": kept.id, "secret": secret, "tenant": request.tenant}
-
-    async def revoke_key(self, services: Services, session: Session, key_id: str) -> dict[str, Json]:
-        """Revoke an application's key at once.
-
-        Args:
-            services: The daemon's parts.
-            session: An administrator's or operator's.
-            key_id: The key's public part.
-
-        Returns:
-            ``revoked``: the key.
-
-        Raises:
-            NotFound: If there is none.
-            WorkerFailed: If the worker did not say that it no longer takes the key.
-        """
-        actor = session.actor("serve.key.revoked")
-        if key_id not in services.state.keys:
-            raise NotFound(
-                "serve.key-unknown",
-                f"There is no key {key_id[:40]!r}.",
-                remedy="See `holdfast serve keys list`.",
-            )
-        await services.recorder.fact(actor, "serve.key.revoked", {"key": key_id})
-        if not await self._send_keys(services):
-            raise WorkerFailed(
-                "serve.key-held",
-                f"{key_id} is revoked on the record, but the serve worker did not confirm it.",
-                remedy="Stop serving with `holdfast serve stop`; the key counts nowhere afterwards.",
-            )
-        return {"revoked": key_id}
-
-    async def _send_keys(self, services: Services) -> bool:
-        """Hand the keys that count to the worker; tells whether none can still take another."""
-        reply = await self.ask({"op": "keys", "keys": _keys(services)})
-        return not self.running or "keys" in reply
-
-
-def _keys(services: Services) -> list[Json]:
-    return [key.record for key in services.state.keys.values() if not key.revoked]
+        taken = [
+            "keys" in await worker.ask({"op": "keys", "keys": servekeys.counting(services)}) or worker.gone
+            for worker in self._workers
+        ]
+        return all(taken)

@@ -13,11 +13,19 @@ import os
 import shutil
 from typing import TYPE_CHECKING, TypeVar
 
-from holdfast import errors
+from holdfast import canonical, errors
 from holdfast.confine.exits import describe_exit
 from holdfast.confine.spec import Limits, WorkerSpec
 from holdfast.daemon.recorder import DAEMON
-from holdfast.errors import NoSpace, NotAuthenticated, NotPermitted, NotRecorded, WorkerFailed
+from holdfast.errors import (
+    DaemonUnreachable,
+    Locked,
+    NoSpace,
+    NotAuthenticated,
+    NotPermitted,
+    NotRecorded,
+    WorkerFailed,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -34,6 +42,8 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 INSPECTION = Limits(memory_bytes=2 * 2**30, cpu_seconds=600, file_bytes=2**30)  # reads headers, renders pages
+MAX_TOLD = 4096  # bytes of one progress or metric: a stream keeps thousands of them in memory
+MAX_ERROR = 2**18  # bytes of an error: a list of mistakes has some thousand, and it goes into a stream
 TAIL = 400  # characters of a dead worker's output that its error repeats
 MODEL_WORK = Limits(
     memory_bytes=64 * 2**30, file_bytes=256 * 2**30
@@ -88,6 +98,7 @@ async def run_worker(
     inputs: Mapping[str, Path],
     output: Path | None,
     limits: Limits = MODEL_WORK,
+    devices: tuple[str, ...] = (),
 ) -> dict[str, Json]:
     """Run one worker to its end.
 
@@ -99,6 +110,7 @@ async def run_worker(
         inputs: What it sees, read-only, by name.
         output: What it may write.
         limits: Its bounds.
+        devices: The nodes of a GPU, for a worker that computes on one.
 
     Returns:
         The worker's result.
@@ -107,7 +119,13 @@ async def run_worker(
         HoldfastError: What the worker reported, or ``WorkerFailed`` if it died.
     """
     spec = WorkerSpec(
-        kind=kind, inputs=inputs, output=output, fds={}, limits=limits, threads=services.site.threads
+        kind=kind,
+        inputs=inputs,
+        output=output,
+        fds={},
+        limits=limits,
+        threads=services.site.threads,
+        devices=devices,
     )
     worker = await services.launcher.launch(spec, order, denial_sink(services, kind, job.number))
     passing = asyncio.create_task(_pass_cancel(job, worker))
@@ -130,6 +148,12 @@ async def _listen(job: Job, worker: Worker) -> dict[str, Json]:
         for name in ("progress", "metric"):
             fields = message.get(name)
             if isinstance(fields, dict):
+                if len(canonical.encode(fields)) > MAX_TOLD:
+                    raise WorkerFailed(
+                        "worker.babbles",
+                        f"The worker sent a {name} of more than {MAX_TOLD} bytes.",
+                        remedy="Start the job again; if it ends so again, treat what it was given as hostile.",
+                    )
                 # Numbering and kind are ours; a worker gives figures.
                 await job.emit(name, **{key: fields[key] for key in fields if key not in {"n", "kind"}})
         result, error = message.get("result"), message.get("error")
@@ -142,8 +166,14 @@ async def _listen(job: Job, worker: Worker) -> dict[str, Json]:
 
 def _reported(error: dict[str, Json]) -> HoldfastError:
     """Rebuild what a worker reported; it judges what it was given, and has no word on the log or on who may do what."""
+    if len(canonical.encode(error)) > MAX_ERROR:
+        return WorkerFailed(
+            "worker.babbles",
+            f"The worker reported an error of more than {MAX_ERROR} bytes.",
+            remedy="Start the job again; if it ends so again, treat what it was given as hostile.",
+        )
     found = errors.from_dict(error)
-    if isinstance(found, NotRecorded | NotPermitted | NotAuthenticated):
+    if isinstance(found, NotRecorded | NotPermitted | NotAuthenticated | Locked | DaemonUnreachable):
         return WorkerFailed(
             "worker.error",
             "The worker reported an error that is not its own to report.",

@@ -1,26 +1,26 @@
-"""Training examples: JSON Lines of conversations, read strictly.
+"""Messages of conversations, and the strict reading of one line of JSON; what rows and suites' items are made of.
 
-A row is ``{"messages": [{"role": ..., "content": ...}, ...]}``, with an optional ``id``: an optional system message, then
-user and assistant in turn, ending with the assistant. Invariants: a file is taken whole or not at all; every size is
-bounded; a malformed line is named by its number and by what was expected; nothing but ``UntrustedRecipe`` is ever raised.
-No I/O.
+Invariants: an optional system message, then user and assistant in turn; text is not blank and holds no NUL; every size is bounded;
+``ValueError`` with what was expected is all that is ever raised. No I/O.
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from holdfast.errors import UntrustedRecipe
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 ROLES = ("system", "user", "assistant")
 
-MAX_FILE = 2**30  # bytes of one file, which is held in memory
-MAX_ROW = 2**20  # bytes of one line; a longer one is a file of another kind
-MAX_ROWS = 2_000_000  # examples of one file
 MAX_MESSAGES = 256  # messages of one conversation
 MAX_ID = 64  # characters of an id
-MAX_MISTAKES = 20  # malformed lines listed; more would not be read
+
+
+class Blank(ValueError):  # noqa: N818 - named by what is there
+    """A text is there, and nothing is in it."""
 
 
 @dataclass(frozen=True)
@@ -34,67 +34,6 @@ class Message:
 
     role: str
     content: str
-
-
-@dataclass(frozen=True)
-class Row:
-    """One training example.
-
-    Args:
-        line: Its line in the file, counted from 1.
-        messages: The conversation.
-    """
-
-    line: int
-    messages: tuple[Message, ...]
-
-    def to_json(self) -> list[dict[str, str]]:
-        """Give the conversation as a chat template takes it.
-
-        Returns:
-            One mapping of ``role`` and ``content`` per message.
-        """
-        return [{"role": one.role, "content": one.content} for one in self.messages]
-
-
-def read_rows(data: bytes, *, file: str) -> list[Row]:
-    """Read a file of training examples.
-
-    Args:
-        data: The file's bytes. Empty lines are passed over.
-        file: Its name, for messages.
-
-    Returns:
-        The examples, in order; at least one.
-
-    Raises:
-        UntrustedRecipe: With every malformed line (up to ``MAX_MISTAKES``), or if the file is too large or empty.
-    """
-    if len(data) > MAX_FILE:
-        raise _refused(file, [(1, f"the file has {len(data)} bytes and {MAX_FILE} are allowed")])
-    rows: list[Row] = []
-    mistakes: list[tuple[int, str]] = []
-    start = line = 0
-    while start < len(data) and len(mistakes) < MAX_MISTAKES:
-        line += 1
-        end = data.find(b"\n", start)
-        end = len(data) if end < 0 else end
-        if end - start > MAX_ROW:
-            mistakes.append((line, f"the line has {end - start} bytes and {MAX_ROW} are allowed"))
-        elif text := data[start:end].strip():
-            try:
-                rows.append(Row(line, _conversation(text)))
-            except ValueError as error:
-                mistakes.append((line, str(error)))
-        if len(rows) > MAX_ROWS:
-            mistakes.append((line, f"there are more than {MAX_ROWS} examples"))
-            break
-        start = end + 1
-    if mistakes:
-        raise _refused(file, mistakes)
-    if not rows:
-        raise _refused(file, [(1, "there is no example in it")])
-    return rows
 
 
 def load_object(text: bytes) -> dict[str, object]:
@@ -160,10 +99,16 @@ def text_of(value: object, name: str) -> str:
         The text.
 
     Raises:
-        ValueError: If it is no text, blank, or can't be written as UTF-8.
+        ValueError: If it is no text, blank (``Blank``), holds a NUL, or can't be written as UTF-8.
     """
-    if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"{name}: expected text that is not blank")
+    if not isinstance(value, str):
+        raise ValueError(  # noqa: TRY004 - callers turn one class into a line's mistake
+            f"{name}: expected text, found {type(value).__name__}"
+        )
+    if not value.strip():
+        raise Blank(f"{name}: expected text that is not blank")
+    if "\0" in value:
+        raise ValueError(f"{name}: expected text, found a NUL character")
     try:
         value.encode("utf-8")
     except UnicodeEncodeError as error:
@@ -171,18 +116,19 @@ def text_of(value: object, name: str) -> str:
     return value
 
 
-def _conversation(text: bytes) -> tuple[Message, ...]:
-    row = load_object(text)
-    if unknown := sorted(set(row) - {"messages", "id"}):
-        raise ValueError(f"expected the keys 'messages' and 'id', found {unknown[0][:60]!r}")
-    if "messages" not in row:
-        raise ValueError("key 'messages' is missing")
-    if "id" in row and len(text_of(row["id"], "'id'")) > MAX_ID:
-        raise ValueError(f"'id': expected at most {MAX_ID} characters")
-    messages = messages_of(row["messages"])
-    if messages[-1].role != "assistant":
-        raise ValueError(f"expected the last message to be the assistant's, found {messages[-1].role!r}")
-    return messages
+def question_of(item: Mapping[str, object]) -> str | None:
+    """Give what an item of a suite asks: its last message, or the text that a model is to foretell.
+
+    Args:
+        item: The item as it was parsed.
+
+    Returns:
+        The text; None if there is none.
+    """
+    asked = item.get("messages")
+    last = asked[-1] if isinstance(asked, list) and asked else None
+    text = last.get("content") if isinstance(last, dict) else item.get("text")
+    return text if isinstance(text, str) else None
 
 
 def _message(value: object, number: int) -> Message:
@@ -200,15 +146,3 @@ def _distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:
     if len(found) != len(pairs):
         raise ValueError("expected each key once, found one twice")
     return found
-
-
-def _refused(file: str, mistakes: list[tuple[int, str]]) -> UntrustedRecipe:
-    told = [f"{file}:{line}: {what}" for line, what in mistakes]
-    return UntrustedRecipe(
-        "dataset.row",
-        "; ".join(told) + ".",
-        remedy=f"Correct {file} and try again; nothing of it was taken.",
-        file=file,
-        line=mistakes[0][0],
-        mistakes=told,
-    )

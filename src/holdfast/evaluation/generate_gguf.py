@@ -1,8 +1,10 @@
-"""Greedy answers of a GGUF model through llama.cpp's batched decoding, with or without a LoRA adapter.
+"""Greedy answers and log-likelihoods of a GGUF model through llama.cpp, with or without a LoRA adapter.
 
-Invariants: prompts are rendered by the base's chat template and tokenized by llama.cpp, as when serving; each prompt is
-computed alone and from its beginning, and only single tokens share a batch, so that an answer does not depend on the
-prompts beside it (decoding several sequences in one batch is bit-equal on CPU, prefilling is not).
+Invariants: prompts are rendered by the base's chat template and tokenized by llama.cpp, as when serving; that llama.cpp's
+tokens are those of the base's own tokenizer is checked for every text, so that figures of both engines speak of the same
+thing. Each prompt is computed alone and from its beginning, in parts that end at fixed positions, and only single tokens
+share a batch, so that neither an answer nor a log-likelihood depends on the texts beside it (decoding several sequences in
+one batch is bit-equal on CPU, prefilling is not).
 """
 
 from __future__ import annotations
@@ -13,18 +15,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from holdfast.errors import UntrustedBundle, WorkerFailed
-from holdfast.evaluation.generate import batches, check_room
+from holdfast.evaluation.generate import batches, check_room, cut_pair, cut_text
 from holdfast.gguf.llama import load_backends, recent_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    import numpy.typing as npt
+
     from holdfast.dataset.messages import Message
-    from holdfast.evaluation.spec import Suite
+    from holdfast.evaluation.generate import Cut, Pair, Words
+    from holdfast.evaluation.items import Item
 
 SLOTS = 16  # sequences decoded together
 MAX_BATCH = 2048  # tokens of a prompt computed at once
+SCORED_BATCH = 512  # tokens at once where each one's logits are kept: 512 MiB for the largest vocabulary
 PIECE = 1024  # bytes; no token stands for more text
 
 
@@ -34,20 +40,19 @@ class GgufEngine:
     Args:
         path: The GGUF file.
         lora: The GGUF file of an adapter, or None.
-        render: Renders a conversation as text that ends where the answer begins.
+        words: The base's own tokenizer.
         threads: Threads to compute with.
 
     Raises:
         UntrustedBundle: If llama.cpp refuses a file.
     """
 
-    def __init__(
-        self, path: Path, lora: Path | None, render: Callable[[Sequence[Message]], str], threads: int
-    ) -> None:
+    def __init__(self, path: Path, lora: Path | None, words: Words, threads: int) -> None:
         self._llama = load_backends()
         self._lora = lora
-        self._render = render
+        self._words = words
         self._threads = threads
+        self._kept: tuple[int, int] | None = None  # the context for scoring, and the tokens that it holds
         recent_errors()
         options = self._llama.llama_model_default_params()
         options.n_gpu_layers = 0
@@ -62,23 +67,34 @@ class GgufEngine:
                 self.close()
                 raise _refused(lora)
 
-    def answers(self, suite: Suite, progress: Callable[[int], None]) -> list[str]:
-        """Answer every item of a suite greedily.
+    def render(self, messages: Sequence[Message]) -> str:
+        """Render a conversation by the base's chat template.
 
         Args:
-            suite: The suite.
+            messages: The conversation.
+
+        Returns:
+            Text that ends where the answer begins.
+        """
+        return self._words.render(messages)
+
+    def answers(self, items: Sequence[Item], most: int, progress: Callable[[int], None]) -> list[str]:
+        """Answer items greedily.
+
+        Args:
+            items: The items.
+            most: Tokens to generate for one at most.
             progress: Called with the number of items done; may raise to stop.
 
         Returns:
-            One answer per item, in the suite's order, without special tokens.
+            One answer per item, in their order, without special tokens.
         """
-        most = suite.spec.generation.max_new_tokens
-        prompts = [self._tokens(self._render(item.messages)) for item in suite.items]
+        prompts = [self._tokens(self.render(item.messages)) for item in items]
         lengths = [len(one) for one in prompts]
-        check_room(suite, lengths, self._llama.llama_model_n_ctx_train(self._model))
+        check_room(items, lengths, most, self._room)
         found = [""] * len(prompts)
         done = 0
-        context = self._context(max(lengths) + most)
+        context = self._context(max(lengths) + most, sequences=SLOTS, batch=MAX_BATCH)
         try:
             for group in batches(lengths, SLOTS):
                 generated = self._generate(context, [prompts[at] for at in group], most)
@@ -90,24 +106,61 @@ class GgufEngine:
             self._llama.llama_free(context)
         return found
 
+    def loglikelihoods(self, pairs: Sequence[Pair]) -> list[float]:
+        """Give how likely continuations are, each computed alone.
+
+        Args:
+            pairs: Contexts, each with a continuation.
+
+        Returns:
+            The log-likelihood of each continuation (natural logarithm).
+        """
+        for before, after in pairs:
+            self._tokens(before.rstrip())
+            self._tokens(before + after)
+        return self._scored([[cut_pair(self._words, pair, self._room)] for pair in pairs], lambda _: None)
+
+    def costs(self, texts: Sequence[str], window: int, progress: Callable[[int], None]) -> list[float]:
+        """Give how likely whole texts are.
+
+        Args:
+            texts: The texts.
+            window: Tokens that one token is predicted from at most; no more are used than the model can hold.
+            progress: Called with the number of texts done; may raise to stop.
+
+        Returns:
+            The log-likelihood of all tokens of each text (natural logarithm).
+        """
+        for text in texts:
+            self._tokens(text)
+        return self._scored(
+            [cut_text(self._words, text, min(window, self._room)) for text in texts], progress
+        )
+
     def close(self) -> None:
         """Free the model; a second call does nothing."""
+        self._drop()
         if self._model:
             self._llama.llama_model_free(self._model)  # frees its adapters too
             self._model = None
 
-    def _context(self, tokens: int) -> int:
+    @property
+    def _room(self) -> int:
+        """Tokens that the model can hold."""
+        return int(self._llama.llama_model_n_ctx_train(self._model))
+
+    def _context(self, tokens: int, *, sequences: int, batch: int) -> int:
         settings = self._llama.llama_context_default_params()
-        settings.n_seq_max = SLOTS
-        settings.n_ctx = SLOTS * -(-tokens // 256) * 256  # llama.cpp rounds each sequence's share up to this
-        settings.n_batch = settings.n_ubatch = MAX_BATCH
+        settings.n_seq_max = sequences
+        settings.n_ctx = sequences * -(-tokens // 256) * 256  # llama.cpp rounds each sequence's share up so
+        settings.n_batch = settings.n_ubatch = batch
         settings.n_threads = settings.n_threads_batch = self._threads
         settings.kv_unified = False
         context: int | None = self._llama.llama_init_from_model(self._model, settings)
         if not context:
             raise WorkerFailed(
                 "evaluation.context",
-                f"llama.cpp made no context of {SLOTS} sequences of {tokens} tokens: {recent_errors()}.",
+                f"llama.cpp made no context of {sequences} sequences of {tokens} tokens: {recent_errors()}.",
                 remedy="Free memory and try again.",
             )
         if self._lora is not None:
@@ -117,6 +170,47 @@ class GgufEngine:
                 self._llama.llama_free(context)
                 raise _refused(self._lora)
         return context
+
+    def _scored(self, texts: Sequence[list[Cut]], progress: Callable[[int], None]) -> list[float]:
+        """Sum up the log-likelihoods of each text's parts."""
+        context = self._scoring(
+            max(len(given) + len(predicted) - 1 for cuts in texts for given, predicted in cuts)
+        )
+        found: list[float] = []
+        for cuts in texts:
+            found.append(sum(self._nats(context, cut) for cut in cuts))
+            progress(len(found))
+        return found
+
+    def _scoring(self, tokens: int) -> int:
+        """Give a context for one sequence; it is kept, because making one takes longer than most choices."""
+        if self._kept is None or self._kept[1] < tokens:
+            self._drop()
+            size = min(max(tokens, SCORED_BATCH), self._room)
+            self._kept = (self._context(size, sequences=1, batch=SCORED_BATCH), size)
+        return self._kept[0]
+
+    def _drop(self) -> None:
+        if self._kept is not None:
+            self._llama.llama_free(self._kept[0])
+            self._kept = None
+
+    def _nats(self, context: int, cut: Cut) -> float:
+        given, predicted = cut
+        tokens = [*given, *predicted][:-1]
+        first = len(given) - 1  # the position after which the first predicted token follows
+        self._llama.llama_memory_clear(self._llama.llama_get_memory(context), True)
+        total = 0.0
+        for start in range(0, len(tokens), SCORED_BATCH):
+            part = tokens[start : start + SCORED_BATCH]
+            wanted = range(max(first - start, 0), len(part))
+            rows = [(token, start + at, 0) for at, token in enumerate(part)]
+            for at, logits in zip(wanted, self._logits(context, rows, wanted=wanted), strict=True):
+                exact = logits.astype(np.float64)
+                top = exact.max()
+                target = predicted[start + at - first]
+                total += float(exact[target] - top - np.log(np.exp(exact - top).sum()))
+        return total
 
     def _generate(self, context: int, prompts: Sequence[list[int]], most: int) -> list[list[int]]:
         self._llama.llama_memory_clear(self._llama.llama_get_memory(context), True)
@@ -146,6 +240,12 @@ class GgufEngine:
         self, context: int, rows: Sequence[tuple[int, int, int]], *, wanted: Sequence[int]
     ) -> list[int]:
         """Compute rows of (token, position, sequence), and give the likeliest next token after each wanted one."""
+        return [int(np.argmax(one)) for one in self._logits(context, rows, wanted=wanted)]
+
+    def _logits(
+        self, context: int, rows: Sequence[tuple[int, int, int]], *, wanted: Sequence[int]
+    ) -> list[npt.NDArray[np.float32]]:
+        """Compute rows of (token, position, sequence), and give the logits [V] after each wanted one, until the next call."""
         batch = self._llama.llama_batch_init(len(rows), 0, 1)
         try:
             batch.n_tokens = len(rows)
@@ -166,11 +266,11 @@ class GgufEngine:
             )
         size = self._llama.llama_vocab_n_tokens(self._vocabulary)
         return [
-            int(np.argmax(np.ctypeslib.as_array(self._llama.llama_get_logits_ith(context, at), (size,))))
-            for at in wanted
+            np.ctypeslib.as_array(self._llama.llama_get_logits_ith(context, at), (size,)) for at in wanted
         ]
 
     def _tokens(self, text: str) -> list[int]:
+        """Tokenize with llama.cpp, and check that the base's tokenizer gives the same."""
         data = text.encode()
         room = len(data) + 8
         ids = (ctypes.c_int32 * room)()
@@ -179,7 +279,14 @@ class GgufEngine:
             raise WorkerFailed(
                 "evaluation.tokenize", "llama.cpp can't tokenize an item.", remedy="See the job's log."
             )
-        return list(ids[:count])
+        found = list(ids[:count])
+        if found != self._words.encode(text):
+            raise UntrustedBundle(
+                "evaluation.tokens",
+                f"llama.cpp reads a text in other tokens than the base's tokenizer: {text[:80]!r}.",
+                remedy="Convert the base again; if it stays so, this base can't be evaluated or served as GGUF.",
+            )
+        return found
 
     def _text(self, tokens: Sequence[int]) -> str:
         room = PIECE * (len(tokens) + 1)

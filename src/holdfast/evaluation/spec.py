@@ -1,35 +1,35 @@
 """Suites: what a model is asked, and what counts as right.
 
-A suite is a hand-written ``suite.toml`` and a file of items, one JSON object per line. Invariants: answers are generated
-(never forced) and scored by a stated metric; sections marked primary make the headline score, the others are reported
-beside it. No I/O.
+A suite is a hand-written ``suite.toml`` and a file of items, one JSON object per line: data alone, with nothing in it that
+is run here. Invariants: each section has one stated metric (``metrics``); sections marked primary make the headline score,
+the others are reported beside it; every mistake is reported at once, with its line. No I/O.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from holdfast.dataset import messages
+from holdfast.dataset.files import ITEMS_FILE, MAX_ITEMS, MAX_ITEMS_FILE
+from holdfast.evaluation.items import Item, read_item
+from holdfast.evaluation.metrics import GENERATING, SectionSpec
 from holdfast.formats import written
 from holdfast.training.spec import LabelSpec, Name, Text
 
 if TYPE_CHECKING:
-    from collections.abc import Container
+    from collections.abc import Sequence
 
     from holdfast.errors import UntrustedRecipe
 
 SCHEMA = "holdfast.suite/1"
+HEAD_FILE = "suite.toml"
 ALL = "all"  # reserved: every item
 PRIMARY = "primary"  # reserved: the items of primary sections
 
-MAX_ITEMS_FILE = 64 * 2**20  # bytes of the items, which are held in memory
 MAX_ITEM = 2**20  # bytes of one item
-MAX_ITEMS = 20_000  # items of one suite; their outcomes travel in one message
 MAX_SECTIONS = 64  # sections of one suite
-MAX_ANSWERS = 64  # right answers of one item
 MAX_NEW_TOKENS = 4096  # tokens generated per item
 MAX_MISTAKES = 20  # malformed items listed
 
@@ -44,14 +44,6 @@ class GenerationSpec(_Strict):
     max_new_tokens: Annotated[int, Field(ge=1, le=MAX_NEW_TOKENS)]
 
 
-class SectionSpec(_Strict):
-    """A part of a suite that is scored by itself."""
-
-    name: Name
-    metric: Literal["exact"]  # equal to one of the answers, white space at the ends aside
-    primary: bool  # whether it counts for the headline score
-
-
 class SuiteSpec(_Strict):
     """The hand-written head of a suite."""
 
@@ -62,7 +54,7 @@ class SuiteSpec(_Strict):
     licence: Text
     items: Literal["items.jsonl"]
     label: LabelSpec
-    generation: GenerationSpec
+    generation: GenerationSpec | None = None  # needed where a section judges generated text
     section: Annotated[list[SectionSpec], Field(min_length=1, max_length=MAX_SECTIONS)]
 
     @model_validator(mode="after")
@@ -70,26 +62,16 @@ class SuiteSpec(_Strict):
         names = [one.name for one in self.section]
         if len(set(names)) != len(names) or {ALL, PRIMARY} & set(names):
             raise ValueError("expected sections with distinct names, none of them 'all' or 'primary'")
-        if not any(one.primary for one in self.section):
+        primary = {one.metric == "bits_per_byte" for one in self.section if one.primary}
+        if not primary:
             raise ValueError("expected at least one section with primary = true")
+        if len(primary) > 1:
+            raise ValueError(
+                "expected primary sections that can be summed up: all of them with metric 'bits_per_byte', or none"
+            )
+        if self.generation is None and any(one.metric in GENERATING for one in self.section):
+            raise ValueError("key 'generation' is missing: a section judges generated text")
         return self
-
-
-@dataclass(frozen=True)
-class Item:
-    """One question.
-
-    Args:
-        id: Its name within the suite.
-        section: The section it belongs to.
-        messages: What the model is asked; the last message is the user's.
-        answers: The texts that count as right.
-    """
-
-    id: str
-    section: str
-    messages: tuple[messages.Message, ...]
-    answers: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -104,8 +86,50 @@ class Suite:
     spec: SuiteSpec
     items: tuple[Item, ...]
 
+    def section(self, name: str) -> SectionSpec:
+        """Give a section.
 
-def read_suite(head: bytes, items: bytes, *, file: str, items_file: str = "items.jsonl") -> Suite:
+        Args:
+            name: Its name, which an item has.
+
+        Returns:
+            The section.
+        """
+        return next(one for one in self.spec.section if one.name == name)
+
+    @property
+    def most(self) -> int:
+        """Tokens that are generated for one item at most; 0 where nothing is generated."""
+        return self.spec.generation.max_new_tokens if self.spec.generation else 0
+
+    def members(self, name: str) -> tuple[str, ...]:
+        """Give the sections that a name stands for.
+
+        Args:
+            name: ``all``, ``primary`` or a section's name.
+
+        Returns:
+            Names of sections; none if there is no such section.
+        """
+        return tuple(
+            one.name
+            for one in self.spec.section
+            if name in {ALL, one.name} or (name == PRIMARY and one.primary)
+        )
+
+    def only(self, sections: Sequence[str]) -> Suite:
+        """Give the part of a suite that belongs to some of its sections.
+
+        Args:
+            sections: Their names.
+
+        Returns:
+            A suite with the same head and fewer items.
+        """
+        return replace(self, items=tuple(one for one in self.items if one.section in sections))
+
+
+def read_suite(head: bytes, items: bytes, *, file: str, items_file: str = ITEMS_FILE) -> Suite:
     """Read a suite.
 
     Args:
@@ -123,14 +147,22 @@ def read_suite(head: bytes, items: bytes, *, file: str, items_file: str = "items
     spec = written.read(head, SuiteSpec, file=file, key="suite.form")
     if len(items) > MAX_ITEMS_FILE:
         raise _refused(items_file, [(1, f"the file has {len(items)} bytes and {MAX_ITEMS_FILE} are allowed")])
-    sections = {one.name for one in spec.section}
+    found, mistakes = _read_items(items, {one.name: one for one in spec.section})
+    if mistakes:
+        raise _refused(items_file, mistakes)
+    return Suite(spec, tuple(found.values()))
+
+
+def _read_items(
+    items: bytes, sections: dict[str, SectionSpec]
+) -> tuple[dict[str, Item], list[tuple[int, str]]]:
     found: dict[str, Item] = {}
     mistakes: list[tuple[int, str]] = []
     for line, text in enumerate(items.split(b"\n"), start=1):
         if not text.strip():
             continue
         try:
-            item = _item(text, sections, found)
+            item = _read_line(text, sections, found)
             found[item.id] = item
         except ValueError as error:
             mistakes.append((line, str(error)))
@@ -138,34 +170,18 @@ def read_suite(head: bytes, items: bytes, *, file: str, items_file: str = "items
             break
     if len(found) > MAX_ITEMS:
         mistakes.append((1, f"there are more than {MAX_ITEMS} items"))
-    if empty := sections - {item.section for item in found.values()}:
+    if not mistakes and (empty := set(sections) - {item.section for item in found.values()}):
         mistakes.append((1, f"expected an item in every section, found none in {min(empty)!r}"))
-    if mistakes:
-        raise _refused(items_file, mistakes)
-    return Suite(spec, tuple(found.values()))
+    return found, mistakes
 
 
-def _item(text: bytes, sections: set[str], before: Container[str]) -> Item:
+def _read_line(text: bytes, sections: dict[str, SectionSpec], before: dict[str, Item]) -> Item:
     if len(text) > MAX_ITEM:
         raise ValueError(f"the line has {len(text)} bytes and {MAX_ITEM} are allowed")
-    row = messages.load_object(text)
-    if set(row) != {"id", "section", "messages", "answers"}:
-        raise ValueError("expected exactly the keys 'id', 'section', 'messages' and 'answers'")
-    name = messages.text_of(row["id"], "'id'")
-    if len(name) > messages.MAX_ID:
-        raise ValueError(f"'id': expected at most {messages.MAX_ID} characters")
-    if name in before:
-        raise ValueError(f"expected each id once, found {name!r} again")
-    section = messages.text_of(row["section"], "'section'")
-    if section not in sections:
-        raise ValueError(f"'section': expected one of {', '.join(sorted(sections))}, found {section[:60]!r}")
-    asked = messages.messages_of(row["messages"])
-    if asked[-1].role != "user":
-        raise ValueError(f"expected the last message to be the user's, found {asked[-1].role!r}")
-    answers = row["answers"]
-    if not isinstance(answers, list) or not 0 < len(answers) <= MAX_ANSWERS:
-        raise ValueError(f"'answers': expected a list of 1 to {MAX_ANSWERS} texts")
-    return Item(name, section, asked, tuple(messages.text_of(one, "'answers'") for one in answers))
+    item = read_item(text, sections)
+    if item.id in before:
+        raise ValueError(f"expected each id once, found {item.id!r} again")
+    return item
 
 
 def _refused(file: str, mistakes: list[tuple[int, str]]) -> UntrustedRecipe:

@@ -14,13 +14,19 @@ import typing
 from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from holdfast.errors import UntrustedRecipe
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
     from pydantic_core import ErrorDetails
 
 MAX_DOCUMENT = 64 * 2**10  # bytes; a person writes a few hundred lines
+MAX_PARTS = (
+    64  # of a dotted key; the time to parse one grows with their square, and no document nests so deep
+)
 MAX_MISTAKES = 50  # mistakes listed; more would not be read
 
 Loc = tuple[int | str, ...]
@@ -28,12 +34,27 @@ M = TypeVar("M", bound=BaseModel)
 
 _PART = r"""(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')"""
 _DOTTED = rf"{_PART}(?:\s*\.\s*{_PART})*"
+_GAP = r"[^\S\n]*+"
+_STEP = rf"""(?:[A-Za-z0-9_-]++|"[^"\n]*+"|'[^'\n]*+'){_GAP}\.{_GAP}"""
+_LONG = re.compile(
+    rf"^{_GAP}\[{{0,2}}{_GAP}(?:{_STEP}){{{MAX_PARTS}}}", re.MULTILINE
+)  # a key of more parts than that
 _HEADER = re.compile(rf"\s*(\[\[?)\s*({_DOTTED})\s*\]")
 _KEY = re.compile(rf"\s*({_DOTTED})\s*=(.*)")
 _POSITION = re.compile(r"\s*\(at (?:line (\d+), column \d+|end of document)\)")
+_UNCLOSED = r"Illegal character '\n'"  # what tomllib says of a text without its closing quote
+_SHOULD = re.compile(r"^\w+ should (?:be|have) ")  # how pydantic begins what it expects
+_COMPARED = frozenset({"greater_than", "greater_than_equal", "less_than", "less_than_equal"})
 
 
-def read(data: bytes, model: type[M], *, file: str, key: str) -> M:
+def read(
+    data: bytes,
+    model: type[M],
+    *,
+    file: str,
+    key: str,
+    besides: Callable[[dict[str, object]], Iterable[tuple[Loc, str]]] | None = None,
+) -> M:
     """Read a hand-written document.
 
     Args:
@@ -41,6 +62,8 @@ def read(data: bytes, model: type[M], *, file: str, key: str) -> M:
         model: What it has to look like; strict, with extra keys forbidden.
         file: Its name, for messages.
         key: The stable key of the error.
+        besides: Finds more mistakes in the parsed document, place and sentence of each; asked where the model refuses it, so
+            that all are told at once.
 
     Returns:
         The document.
@@ -55,6 +78,9 @@ def read(data: bytes, model: type[M], *, file: str, key: str) -> M:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise refusal(file, key, [(line, "this is not UTF-8 text")]) from error
+    if long := _LONG.search(text):
+        line = text.count("\n", 0, long.start()) + 1
+        raise refusal(file, key, [(line, f"a key has more than {MAX_PARTS} parts")])
     try:
         tree = tomllib.loads(text)
     except RecursionError as error:
@@ -65,7 +91,11 @@ def read(data: bytes, model: type[M], *, file: str, key: str) -> M:
         return model.model_validate(tree)
     except ValidationError as error:
         lines = key_lines(text)
-        mistakes = [(_line(lines, item), _sentence(model, item)) for item in error.errors(include_url=False)]
+        mistakes = []
+        for item in error.errors(include_url=False):
+            place, inside = _place(model, item)
+            mistakes.append((_line(lines, place), _sentence(place, inside, item)))
+        mistakes += [(_line(lines, place), told) for place, told in (besides(tree) if besides else ())]
         raise refusal(file, key, sorted(mistakes, key=lambda one: one[0])) from error
 
 
@@ -180,46 +210,103 @@ def _syntax(problem: str, text: str) -> tuple[int, str]:
     if position is None:
         return 1, problem[:200]
     line = int(position[1]) if position[1] else text.count("\n") + 1
-    return line, f"this is not TOML: {problem[: position.start()]}"
+    told = problem[: position.start()]
+    if told == _UNCLOSED:
+        return line, "this is not TOML: a text in quotes does not end in its line"
+    return line, f"this is not TOML: {told}"
 
 
-def _line(lines: dict[Loc, int], item: ErrorDetails) -> int:
-    place: Loc = item["loc"]
+def _line(lines: dict[Loc, int], place: Loc) -> int:
     while place and place not in lines:
         place = place[:-1]
     return lines.get(place, 1)
 
 
-def _sentence(model: type[BaseModel], item: ErrorDetails) -> str:
-    *above, last = item["loc"] or ("",)
+def _sentence(place: Loc, inside: type[BaseModel] | None, item: ErrorDetails) -> str:
+    *above, last = place or ("",)
     where = "".join(f"[{part}]" if isinstance(part, str) else f" {part + 1}" for part in above)
     name = f"{last!r} in {where}" if where else repr(last)
     if item["type"] == "extra_forbidden":
-        known = _fields(model, item["loc"][:-1])
+        known = _fields(inside)
         near = difflib.get_close_matches(str(last), known, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
         return f"unknown key {name} ({hint})"
-    expected = item["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
-    if item["type"] == "missing":
+    if item["type"] in {"missing", "union_tag_not_found"}:
         return f"key {name} is missing"
+    if item["type"] == "union_tag_invalid":
+        return f"{name}: expected {item['ctx']['expected_tags']}, found {str(item['ctx']['tag'])[:60]!r}"
+    expected = _SHOULD.sub("expected ", item["msg"].removeprefix("Value error, "))
+    if item["type"] in _COMPARED:
+        expected = expected.replace("expected", "expected a number", 1)
+    elif item["type"] == "string_type":
+        expected = "expected text in quotes"
+    elif item["type"] == "string_pattern_mismatch":
+        expected = f"expected text of the pattern {item['ctx']['pattern'].strip('^$')}"
     if isinstance(item["input"], dict | list):
-        return f"{name}: {expected}" if item["loc"] else expected
-    return f"{name}: {expected}, found {str(item['input'])[:60]!r}"
+        return f"{name}: {expected}" if place else expected
+    return f"{name}: {expected}, found {_shown(item['input'])}"
 
 
-def _fields(model: type[BaseModel], place: Loc) -> list[str]:
-    """Give the known keys at a place, following the model's annotations."""
-    for part in place:
-        if isinstance(part, int):
+def _shown(value: object) -> str:
+    """Write a value as TOML does: only text stands in quotes."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value)[:60] if isinstance(value, int | float) else repr(str(value)[:60])
+
+
+def _place(model: type[BaseModel], item: ErrorDetails) -> tuple[Loc, type[BaseModel] | None]:
+    """Give a mistake's place as a person wrote it, and the model that knows the keys there.
+
+    Where one of several models is chosen by a key, pydantic puts the chosen value into the place: it is left out here.
+    """
+    place: Loc = ()
+    parts = list(item["loc"])
+    inside: type[BaseModel] | None = model
+    while parts:
+        part = parts.pop(0)
+        place = (*place, part)
+        if isinstance(part, int) or not parts:
             continue
-        inner = _model_in(model.model_fields[part].annotation)
-        if inner is None:
-            return []
-        model = inner
-    return list(model.model_fields)
+        field = inside.model_fields.get(part) if inside else None
+        inside = None
+        if field is not None and (key := _chooser(field)):
+            while parts and isinstance(parts[0], int):  # the place within a list of such models
+                place = (*place, parts.pop(0))
+            inside = _variant(field.annotation, key, parts.pop(0)) if parts else None
+        elif field is not None:
+            inside = next(_models_in(field.annotation), None)
+    if item["type"] in {"union_tag_not_found", "union_tag_invalid"}:
+        place = (*place, str(item["ctx"]["discriminator"]).strip("'"))
+    return place, inside
 
 
-def _model_in(annotation: object) -> type[BaseModel] | None:
+def _chooser(field: FieldInfo) -> str | None:
+    """Give the key that chooses one of several models, for the field itself or for the parts of a list."""
+    if isinstance(field.discriminator, str):
+        return field.discriminator
+    for part in typing.get_args(field.annotation):
+        for one in getattr(part, "__metadata__", ()):
+            if isinstance(one, FieldInfo) and isinstance(one.discriminator, str):
+                return one.discriminator
+    return None
+
+
+def _fields(model: type[BaseModel] | None) -> list[str]:
+    """Give the keys that a model knows."""
+    return [field.alias or name for name, field in model.model_fields.items()] if model else []
+
+
+def _variant(annotation: object, key: str, tag: object) -> type[BaseModel] | None:
+    """Give the one of several models whose key takes the tag."""
+    for one in _models_in(annotation):
+        if tag in typing.get_args(one.model_fields[key].annotation):
+            return one
+    return None
+
+
+def _models_in(annotation: object) -> Iterator[type[BaseModel]]:
     if inner := typing.get_args(annotation):
-        return next((found for one in inner if (found := _model_in(one))), None)
-    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+        for one in inner:
+            yield from _models_in(one)
+    elif isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation

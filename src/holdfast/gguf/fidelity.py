@@ -6,6 +6,7 @@ chunk by chunk, f16 with the original and each quantized model with f16. Only on
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -86,6 +87,9 @@ def measure(
     Returns:
         The largest absolute difference of any f16 logit from the original's (NaN if there is a NaN), and for each
         quantized model the mean KL divergence from f16, top-1 agreement and bits per weight.
+
+    Raises:
+        VerificationFailed: If a quantized model's logits are not numbers.
     """
     differences, count = [], 0
     divergence, agreed = dict.fromkeys(quantized, 0.0), dict.fromkeys(quantized, 0)
@@ -93,15 +97,18 @@ def measure(
         original, converted = reference(tokens), f16(tokens)
         differences.append(float(np.abs(original - converted).max()))
         count += len(tokens)
-        wanted = _log_softmax(converted)
+        wanted = log_softmax(converted)
         for name, model in quantized.items():
-            found = _log_softmax(model.logits(tokens))
+            found = log_softmax(model.logits(tokens))
             divergence[name] += float((np.exp(wanted) * (wanted - found)).sum())
             agreed[name] += int((wanted.argmax(axis=1) == found.argmax(axis=1)).sum())
     measured = {
         name: spec.Closeness(divergence[name] / count, agreed[name] / count, model.bits_per_weight(), count)
         for name, model in quantized.items()
     }
+    for name, one in measured.items():
+        if not math.isfinite(one.kl):
+            raise _wrong(f"The logits of {name} are not numbers")
     return float(np.max(differences)), measured
 
 
@@ -115,16 +122,32 @@ def check_logits(difference: float, what: str) -> None:
     Raises:
         VerificationFailed: If the difference is above `MAX_LOGIT_DIFF` or not a number.
     """
-    if not difference <= spec.MAX_LOGIT_DIFF:
-        raise VerificationFailed(
-            "gguf.logits",
-            f"The logits of {what} differ by {difference:.4f} from the original's; {spec.MAX_LOGIT_DIFF} is allowed.",
-            remedy="Do not serve it; report the model's architecture to the maintainers.",
-            difference=difference,
+    if not math.isfinite(difference):
+        raise _wrong(f"The logits of {what}, or the original's, are not numbers")
+    if difference > spec.MAX_LOGIT_DIFF:
+        limit = spec.MAX_LOGIT_DIFF
+        raise _wrong(
+            f"The logits of {what} differ by {difference:.4f} from the original's; {limit} is allowed"
         )
 
 
-def _log_softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+def _wrong(why: str) -> VerificationFailed:
+    return VerificationFailed(
+        "gguf.logits",
+        f"{why}.",
+        remedy="Do not serve it; report the model's architecture to the maintainers.",
+    )
+
+
+def log_softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """Turn logits into logarithms of probabilities.
+
+    Args:
+        logits: Array [tokens, vocabulary].
+
+    Returns:
+        Array [tokens, vocabulary] of float64.
+    """
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
     normal: npt.NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     return normal

@@ -5,10 +5,11 @@ Invariants: weights are widened to float32, no code of the model's folder runs, 
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Self
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
 from holdfast.errors import UntrustedBundle
 
@@ -26,7 +27,7 @@ class Reference:
     """A model folder opened with transformers.
 
     Args:
-        model: Folder of the base.
+        model: Folder of the base; its tokenizer is only read when it is used.
         threads: Threads to compute with.
 
     Raises:
@@ -36,24 +37,29 @@ class Reference:
     def __init__(self, model: Path, threads: int) -> None:
         self._model: PreTrainedModel | PeftModel
         torch.set_num_threads(threads)
+        self._folder = model
         try:
-            self._tokenizer = AutoTokenizer.from_pretrained(
-                model, local_files_only=True, trust_remote_code=False
-            )
+            # In evaluation mode, as transformers loads models.
             self._model = AutoModelForCausalLM.from_pretrained(
                 model,
                 local_files_only=True,
                 trust_remote_code=False,
                 use_safetensors=True,
                 dtype=torch.float32,
-            )  # in evaluation mode, as transformers loads models
+            )
         except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-            raise UntrustedBundle(
-                "gguf.original",
-                f"transformers refuses {model.name}: {error}.",
-                remedy="Check that the model is complete, then import it again.",
-            ) from error
+            raise _refused(model, error) from error
         self.context: int = self._model.config.max_position_embeddings
+
+    @functools.cached_property
+    def _tokenizer(self) -> PreTrainedTokenizerBase:
+        try:
+            found: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+                self._folder, local_files_only=True, trust_remote_code=False
+            )
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+            raise _refused(self._folder, error) from error
+        return found
 
     def with_adapter(self, adapter: Path) -> Self:
         """Apply a LoRA adapter to all later calls.
@@ -112,3 +118,11 @@ class Reference:
                 self._model(torch.tensor([list(tokens)])).logits[0].float().numpy()
             )
         return found
+
+
+def _refused(model: Path, error: Exception) -> UntrustedBundle:
+    return UntrustedBundle(
+        "gguf.original",
+        f"transformers refuses {model.name}: {error}.",
+        remedy="Check that the model is complete, then import it again.",
+    )

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from holdfast.canonical import Json
 
 F16 = "f16"
-QUANTIZATIONS = (F16, "q8_0", "q4_k_m")
-ARCHITECTURES = ("LlamaForCausalLM",)
 
 MAX_LOGIT_DIFF = 0.05  # largest |difference| of one logit, f16 GGUF against transformers in float32
 MAX_TOKENIZER_BYTES = 64 * 2**20  # bytes of tokenizer.json; the largest open vocabularies have about 30 MiB

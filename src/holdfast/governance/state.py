@@ -22,7 +22,9 @@ from holdfast.governance.labels import LEVELS, Label
 from holdfast.governance.lives import Lives
 from holdfast.governance.queries import SavedQueries
 from holdfast.governance.records import Act, Called, Generation, ServiceKey
+from holdfast.governance.releases import Releases
 from holdfast.governance.sealings import Sealings
+from holdfast.governance.trainings import Trainings
 from holdfast.governance.witnesses import Witnesses
 
 if TYPE_CHECKING:
@@ -34,7 +36,11 @@ if TYPE_CHECKING:
     from holdfast.governance.people import Person
 
 MIN_PREFIX = 6  # hexadecimal digits with which an artefact may be named
-
+_LISTED: dict[tuple[Kind, ...], str] = {  # where else what is sought would be listed
+    (Kind.RUN,): "train list",
+    (Kind.DATASET,): "dataset list",
+    (Kind.SUITE,): "model list --kind suite",
+}
 
 _MACHINERY = frozenset({"_folds", "_parts"})  # attributes that hold code, not what was folded
 
@@ -79,14 +85,18 @@ class State(Incoming):
         self.custody = Custody()
         self.lives = Lives()
         self.queries = SavedQueries()
+        self.releases = Releases()
         self.sealings = Sealings()
+        self.trainings = Trainings()
         self.witnesses = Witnesses()
         # Parts of the fold that keep a room of their own: each sees every event, after the site itself has taken it.
         self._parts: tuple[Part, ...] = (
             self.custody,
             self.lives,
             self.queries,
+            self.releases,
             self.sealings,
+            self.trainings,
             self.witnesses,
         )
         self._folds |= {
@@ -376,7 +386,7 @@ class State(Incoming):
             raise NotFound(
                 "artefact.unknown",
                 f"There is no active {wanted} called {name[:80]!r}.",
-                remedy="See `holdfast model list` for what is here.",
+                remedy=f"See `holdfast {_LISTED.get(kinds, 'model list')}` for what is here.",
             )
         return fitting[0]
 

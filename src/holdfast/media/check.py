@@ -12,14 +12,11 @@ import json
 import os
 import resource
 import stat
-import subprocess
-import sys
-import tempfile
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from holdfast import boundedchild
 from holdfast.errors import NotFound, WorkerFailed
-from holdfast.media.checkchild import EXHAUSTED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -32,7 +29,7 @@ SECONDS = 300  # of processor time for the files of one folder; the largest base
 MAX_REPORT = 64 * 2**20  # bytes of a child's answer: a finding for each of many thousand files
 MAX_FILES = 10_000  # in one call: the most that an artefact may have
 SPARE = 64  # descriptors beside the files
-_CHILD = (sys.executable, "-I", "-m", "holdfast.media.checkchild")
+_CHILD = "holdfast.media.checkchild"
 _LIMITS = {
     "key": "check.limits",
     "message": "It could not be read within the limits of memory and time.",
@@ -155,34 +152,23 @@ def _make_room(count: int) -> None:
 
 
 def _ask(handles: dict[str, int], memory: int, seconds: int) -> dict[str, Json] | None:
-    order = json.dumps({"memory": memory, "seconds": seconds, "files": handles}).encode()
-    # A file takes the answer: what a child writes must not fill this process's memory either.
-    with tempfile.TemporaryFile() as answer:
-        child = subprocess.Popen(
-            _CHILD,
-            stdin=subprocess.PIPE,
-            stdout=answer,
-            stderr=subprocess.DEVNULL,
-            pass_fds=tuple(handles.values()),
-            env={"LANG": "C.UTF-8"},
-            cwd="/",
-        )
-        try:
-            child.communicate(order, timeout=2 * seconds)
-        except (subprocess.TimeoutExpired, BrokenPipeError):
-            child.kill()
-            child.wait()
-        answer.seek(0)
-        data = answer.read(MAX_REPORT + 1)
-    if child.returncode < 0 or child.returncode == EXHAUSTED or len(data) > MAX_REPORT:
+    ended = boundedchild.ask(
+        _CHILD,
+        {"files": {**handles}},
+        memory=memory,
+        seconds=seconds,
+        most=MAX_REPORT,
+        handles=tuple(handles.values()),
+    )
+    if ended.answer is None:
         return None
-    if child.returncode != 0:
+    if ended.code != 0:
         raise WorkerFailed(
             "check.child",
-            f"The child process that reads the files failed with exit code {child.returncode}.",
+            f"The child process that reads the files failed with exit code {ended.code}: {ended.said}",
             remedy="Report this with the files; nothing was judged.",
         )
-    said = json.loads(data)
+    said = json.loads(ended.answer)
     return said if isinstance(said, dict) else None
 
 

@@ -1,53 +1,35 @@
 """The child process in which loose files are read; run as a module.
 
-It reads one JSON document from its standard input, ``{"memory", "seconds", "files": {name: descriptor}}``, binds itself to the
-limits, and writes one to its standard output: by each file's name its ``form``, ``facts`` and ``findings``. Only after the
-limits are set does it look at a file.
+Of an order ``{"files": {name: descriptor}}`` it makes the answer (see ``boundedchild``): by each file's name its ``form``,
+``facts`` and ``findings``.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import resource
-import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
+from holdfast import boundedchild
 from holdfast.formats import inspection
 from holdfast.store.hashfile import read_exactly
 
 if TYPE_CHECKING:
     from holdfast.canonical import Json
 
-EXHAUSTED = 77  # the exit code of one that ran out of memory in an orderly way
 ANSWER = 64 * 2**20  # bytes that it may write: its answer
 
 
-def main() -> None:
-    """Judge the files of the order."""
-    order = json.loads(sys.stdin.buffer.read())
-    for limit, most in (
-        (resource.RLIMIT_AS, order["memory"]),
-        (resource.RLIMIT_CPU, order["seconds"]),
-        (resource.RLIMIT_FSIZE, ANSWER),
-        (resource.RLIMIT_CORE, 0),
-    ):
-        resource.setrlimit(limit, (most, most))
-    try:
-        json.dump(judge(order["files"]), sys.stdout)
-    except MemoryError:
-        sys.exit(EXHAUSTED)
-
-
-def judge(handles: dict[str, int]) -> dict[str, Json]:
+def judge(order: dict[str, Json]) -> dict[str, Json]:
     """Judge open files.
 
     Args:
-        handles: A descriptor of each, by its name; of one folder.
+        order: ``files``: a descriptor of each, by its name; of one folder.
 
     Returns:
         By each file's name its ``form``, ``facts`` and ``findings``.
     """
+    handles = cast("dict[str, int]", order["files"])
     sizes = {name: os.fstat(handle).st_size for name, handle in handles.items()}
     found = inspection.inspect_loose(
         sizes, lambda name, offset, length: read_exactly(handles[name], offset, length)
@@ -61,4 +43,4 @@ def judge(handles: dict[str, int]) -> dict[str, Json]:
 
 
 if __name__ == "__main__":
-    main()
+    boundedchild.serve(judge, memory=resource.RLIMIT_AS, written=ANSWER)

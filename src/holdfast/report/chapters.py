@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from holdfast.report import gaps, reading, wording
 from holdfast.report.blocks import rows_of, section, table
+from holdfast.report.releasepages import releases
 from holdfast.report.safeguardpages import safeguards
 
 if TYPE_CHECKING:
@@ -237,12 +238,13 @@ def _evaluation(facts: Row) -> dict[str, Json]:
         ),
         table(
             "Gates",
-            (("When", 2), ("Run", 2), ("Verdict", 1), ("Reasons", 6)),
+            (("When", 2), ("Run", 2), ("Verdict", 1), ("Rules", 4), ("Reasons", 6)),
             rows_of(facts, "gates"),
             lambda row: [
                 wording.when(row),
                 wording.short(row.get("run")),
                 wording.yes(row.get("go"), "go", "no go"),
+                wording.joined(row.get("verdicts")),
                 wording.joined(row.get("reasons")),
             ],
             "No gate has decided.",
@@ -266,8 +268,8 @@ def _evaluation(facts: Row) -> dict[str, Json]:
 def _service(facts: Row) -> dict[str, Json]:
     return section(
         "What served what",
-        "Every request and every answer has a receipt in the log. The text of prompts and answers is sealed outside the log and "
-        "is in no report.",
+        "An alias stands for what two persons released under it. Every request and every answer has a receipt in the log. The "
+        "text of prompts and answers is sealed outside the log and is in no report.",
         table(
             "Servers started",
             (("When", 2), ("By", 2), ("Address", 2), ("Models", 5), ("End", 1)),
@@ -281,6 +283,7 @@ def _service(facts: Row) -> dict[str, Json]:
             ],
             "No server was started.",
         ),
+        releases(facts),
         table(
             "Answers",
             (

@@ -17,6 +17,7 @@ from holdfast.governance import labels
 from holdfast.report import gaps, reading
 from holdfast.report.conduct import Endings, People, Refusals, Service, shared_uids
 from holdfast.report.custody import Inventory, Trust, stores
+from holdfast.report.releases import Releases
 from holdfast.report.safeguards import Safeguards
 from holdfast.report.shape import SCHEMA
 from holdfast.report.work import Work
@@ -47,6 +48,7 @@ class _Sections:
     refusals: Refusals = field(default_factory=Refusals)
     endings: Endings = field(default_factory=Endings)
     safeguards: Safeguards = field(default_factory=Safeguards)
+    releases: Releases = field(default_factory=Releases)
     intents: dict[int, View] = field(default_factory=dict)
     founded: View | None = None
     started: View | None = None
@@ -83,6 +85,7 @@ class _Sections:
         self.refusals.take(seen)
         self.endings.take(seen)
         self.safeguards.take(seen)
+        self.releases.take(seen)
 
     def _paired(self, seen: View) -> View | None:
         if seen.outcome is not None:
@@ -177,6 +180,7 @@ def gather(
         "conversions": cut("conversions", sections.work.conversions),
         "evaluations": cut("evaluations", sections.work.evaluations),
         "gates": cut("gates", sections.work.gates),
+        "releases": cut("releases", sections.releases.rows()),
         "serving": cut("serving", sections.service.starts),
         "answers": cut("answers", sections.service.answers()),
         "exceptions": cut("exceptions", sections.safeguards.exceptions()),

@@ -118,6 +118,10 @@ def _safeguards(facts: dict[str, Json]) -> Iterator[str]:
             yield f"{named} was granted by the same person, or the log does not state by whom."
         elif row.get("kind") != "floor" and str(row.get("until"))[:SECONDS] > made:
             yield f"{named} is in force until {_said(row.get('until'))}."
+    for row in map(reading.mapping, _list(facts["releases"])):
+        by = reading.mapping(row.get("decision")).get("by")
+        if by is not None and by == row.get("requester") and row.get("state") != "refused":
+            yield f"{_said(by)} released {_said(row.get('alias'))} alone: release {_said(row.get('request'))}."
 
 
 def _custody(facts: dict[str, Json]) -> Iterator[str]:

@@ -38,6 +38,7 @@ SECTIONS = {
     "conversions": ROWS,
     "evaluations": ROWS,
     "gates": ROWS,
+    "releases": ROWS,
     "serving": ROWS,
     "answers": ROWS,
     "exceptions": ROWS,

@@ -39,28 +39,32 @@ class Work:
             seen: The event.
             intent: The intent it closes, if it is an outcome.
         """
-        if seen.action in ("dataset.added", "recipe.added", "suite.added"):
-            self._added(seen)
+        if seen.action in ("recipe.added", "suite.added"):
+            self._added(seen, seen.action.removesuffix(".added"))
         elif seen.action == "gate.decided":
             self._gate(seen)
         elif seen.outcome is None:
             return
+        elif seen.action == "dataset.prepare":
+            self._added(seen, Kind.DATASET)
         elif seen.action == "train.run":
             self._run(seen, intent)
         elif seen.action == "train.replay":
             self._replay(seen, intent)
         elif seen.action == "model.convert":
             self._conversion(seen, intent)
+        elif seen.action == "model.merge":
+            self._inventory.take(seen)
         elif seen.action == "eval.run":
             self._evaluation(seen, intent)
 
-    def _added(self, seen: View) -> None:
+    def _added(self, seen: View, what: str) -> None:
         for digest in self._inventory.take(seen):
             self.added.append(
                 {
                     "artefact": digest,
                     "name": self._inventory.title(str(digest)),
-                    "what": seen.action.removesuffix(".added"),
+                    "what": what,
                     "by": seen.person,
                     **seen.origin(),
                 }
@@ -78,7 +82,7 @@ class Work:
         made = self._inventory.take(seen)
         run = reading.digest(seen.params.get("run")) or self._of_kind(made, Kind.RUN)
         base = reading.digest(asked.get("base")) or reading.digest(seen.params.get("base"))
-        adapter = self._of_kind(made, Kind.ADAPTER) or reading.digest(seen.params.get("adapter"))
+        adapter = self._product(made, seen)
         data = [asked.get(name) or seen.params.get(name) for name in ("data", "datasets")]
         self.runs.append(
             {
@@ -99,6 +103,12 @@ class Work:
                 **seen.origin(),
             }
         )
+
+    def _product(self, made: list[Json], seen: View) -> str | None:
+        """Find what a run made: an adapter, or a whole model."""
+        stated = (reading.digest(seen.params.get(name)) for name in ("adapter", "model"))
+        found = self._of_kind(made, Kind.ADAPTER) or self._of_kind(made, Kind.MERGED)
+        return found or next(filter(None, stated), None)
 
     def _replay(self, seen: View, intent: View | None) -> None:
         asked = (intent or seen).params
@@ -144,7 +154,7 @@ class Work:
                 "by": (intent or seen).person,
                 "run": reading.digest(stated("run")),
                 "suites": reading.texts([*reading.mapping(stated("suites"))]),
-                "base": reading.digest(stated("base")),
+                "base": reading.digest(stated("base")) or reading.digest(stated("model")),
                 "adapter": reading.digest(stated("adapter")),
                 "engine": reading.text(stated("engine")),
                 "scores": reading.figures(seen.params.get("scores")),
@@ -157,12 +167,28 @@ class Work:
         self.gates.append(
             {
                 "run": reading.digest(seen.params.get("run")),
+                "evaluation": reading.digest(seen.params.get("evaluation")),
+                "suites": _digests([seen.params.get("suites")]),
                 "go": reading.truth(seen.params.get("go")),
+                "verdicts": _verdicts(seen),
                 "reasons": reading.texts(seen.params.get("reasons")),
                 "by": seen.person,
                 **seen.origin(),
             }
         )
+
+
+def _verdicts(seen: View) -> list[Json]:
+    """Tell what a gate decided on each rule and engine, in a few words each."""
+    judged = seen.params.get("judged")
+    told: list[Json] = []
+    for one in (judged if isinstance(judged, list) else [])[: reading.MAX_ITEMS]:
+        row = reading.mapping(one)
+        words = [reading.text(row.get(name)) for name in ("on", "suite", "section", "rule", "verdict")]
+        holds = reading.truth(row.get("holds"))
+        if holds is not None and None not in words:
+            told.append(f"{' '.join(map(str, words[:4]))}: {'holds' if holds else 'fails'}, {words[4]}")
+    return told
 
 
 def _digests(values: list[object]) -> list[Json]:

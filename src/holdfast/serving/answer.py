@@ -146,7 +146,7 @@ class Desk:
         def emit(event: Event) -> None:  # in the engine's thread
             loop.call_soon_threadsafe(answer.events.put_nowait, event)
 
-        self._engine.reserve(question.choice.id)
+        self._engine.reserve(question.choice.place)
         answer = Answer(
             question, Job(question.prompt, question.most, question.sampling, question.stops, emit)
         )
@@ -174,7 +174,7 @@ class Desk:
             await asyncio.wait(self._lives)
 
     async def _live(self, answer: Answer) -> None:
-        name = answer.question.choice.id
+        name = answer.question.choice.place
         try:
             intent = await self._recorder.record(_intent(answer.question))
         except HoldfastError as error:
@@ -201,6 +201,7 @@ class Desk:
 
 def _intent(question: Question) -> Act:
     choice, key = question.choice, question.key
+    released: dict[str, Json] = {} if choice.release is None else {"release": choice.release}
     return Act(
         action="answer",
         tenant=key.tenant,
@@ -215,6 +216,7 @@ def _intent(question: Question) -> Act:
             "tenant": key.tenant,
             "key": key.id,
             "prompt_tokens": len(question.prompt),
+            **released,
         },
         payloads={"prompt": question.document},
     )

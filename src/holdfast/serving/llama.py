@@ -77,6 +77,16 @@ class Weights:
         self._vocabulary = self._llama.llama_model_get_vocab(self._model)
         self.size: int = self._llama.llama_vocab_n_tokens(self._vocabulary)  # V
         self.trained_context: int = self._llama.llama_model_n_ctx_train(self._model)
+        self._spaced = self._puts_spaces()
+
+    def _puts_spaces(self) -> bool:
+        """Tell whether the tokenizer puts a space before each stretch of text, as SentencePiece's do."""
+        if self._llama.llama_vocab_type(self._vocabulary) != self._llama.LLAMA_VOCAB_TYPE_SPM:
+            return False
+        room = ctypes.create_string_buffer(8)
+        key = b"tokenizer.ggml.add_space_prefix"
+        self._llama.llama_model_meta_val_str(self._model, key, room, len(room))
+        return room.value != b"false"
 
     def close(self) -> None:
         """Free the model and its adapters; its contexts must be closed before. A second call does nothing."""
@@ -107,17 +117,25 @@ class Weights:
             )
         return list(ids[:count])
 
-    def piece(self, token: int) -> bytes:
+    def piece(self, token: int, *, after: int | None = None) -> bytes:
         """Give the bytes that a token stands for.
 
         Args:
             token: Its id.
+            after: The prompt's last token, if this is the first of an answer. After a special token a tokenizer that puts
+                spaces before text put one that nobody wrote; it is left out.
 
         Returns:
             Bytes, perhaps a part of a character; none for control tokens.
         """
+        special = self._llama.LLAMA_TOKEN_ATTR_CONTROL | self._llama.LLAMA_TOKEN_ATTR_USER_DEFINED
+        put = (
+            after is not None
+            and self._spaced
+            and bool(self._llama.llama_vocab_get_attr(self._vocabulary, after) & special)
+        )
         room = ctypes.create_string_buffer(MAX_PIECE)
-        count = self._llama.llama_token_to_piece(self._vocabulary, token, room, MAX_PIECE, 0, False)
+        count = self._llama.llama_token_to_piece(self._vocabulary, token, room, MAX_PIECE, int(put), False)
         return room.raw[: max(count, 0)]
 
     def ends(self, token: int) -> bool:

@@ -26,7 +26,7 @@ from holdfast.serving.answer import Question
 from holdfast.serving.forms import ChatForm, TextForm, receipts, usage
 from holdfast.serving.gate import Gate, read_body
 from holdfast.serving.sampling import Sampling
-from holdfast.serving.spec import choices
+from holdfast.serving.spec import offered
 from holdfast.serving.stream import DONE, EventStream, event, until_gone
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class Endpoint:
         refused: Refused,
     ) -> None:
         self._limits = settings.limits
-        self._choices = {choice.id: choice for choice in choices(settings)}
+        self._choices = {choice.id: choice for choice in offered(settings)}
         self._withdrawn: dict[str, Withdrawn] = {}
         self._engine = engine
         self._desk = desk
@@ -127,7 +127,7 @@ class Endpoint:
         """
         if name in self._choices:
             self._withdrawn[name] = why
-            self._engine.withdraw(name, why)
+            self._engine.withdraw(self._choices[name].place, why)
 
     async def health(self, _request: Request) -> Response:
         """Say whether answers are being computed.
@@ -350,6 +350,7 @@ class Endpoint:
             "holdfast": {
                 "digest": choice.model.digest,
                 "adapter_digest": choice.adapter.digest if choice.adapter else None,
+                "release": choice.release,
                 "label": choice.label.to_json(),
             },
         }
@@ -388,6 +389,8 @@ def _headers(answer: Answer) -> dict[str, str]:
     }
     if choice.adapter is not None:
         headers["x-holdfast-adapter-digest"] = choice.adapter.digest
+    if choice.release is not None:
+        headers["x-holdfast-release"] = str(choice.release)
     return headers
 
 

@@ -240,7 +240,8 @@ class Lane:
         run.next = token
         run.tokens += 1
         self.tokens += 1
-        text = run.text.push(self._weights.piece(token))
+        after = run.job.prompt[-1] if run.tokens == 1 else None
+        text = run.text.push(self._weights.piece(token, after=after))
         if text:
             run.job.emit(Piece(text))
         if run.text.stopped:

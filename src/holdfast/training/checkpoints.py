@@ -1,8 +1,9 @@
 """Checkpoints that are either whole or not there.
 
-The trainer writes a checkpoint into a scratch folder; ``adopt`` notes every file's digest and the run's, brings all of it to
-disk, and renames it to ``step-<n>``. Invariants: a folder of that name was once complete; one whose files no longer match
-is passed over, so that a run goes on from the last good one; a checkpoint of another run is never used.
+The trainer writes a checkpoint into a scratch folder; ``adopt`` adds what the run itself must remember, notes every file's
+digest and the run's, brings all of it to disk, and renames it to ``step-<n>``. Invariants: a folder of that name was once
+complete; one whose files no longer match, or with a file more, is passed over, so that a run goes on from the last good one; a checkpoint of
+another run is never used; at most ``KEPT`` are kept.
 """
 
 from __future__ import annotations
@@ -11,23 +12,45 @@ import hashlib
 import os
 import re
 import shutil
+import stat
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from holdfast import canonical
 from holdfast.errors import UntrustedInput
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
+    from holdfast.canonical import Json
     from holdfast.hashing import Digest
 
+FOLDER = "checkpoints"
 SEAL = "checkpoint.json"
+NOTES = "run.json"
 MAX_SEAL = 2**20  # bytes; a checkpoint has about ten files
+MAX_NOTES = 2**20  # bytes; a few figures and one bits per byte for each data set
 KEPT = 2  # checkpoints kept: if the newest is damaged the one before it is used
 _NAME = re.compile(r"step-(\d{10})")
 
 
-def adopt(scratch: Path, root: Path, *, step: int, run: Digest) -> Path:
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint whose files are as they were written.
+
+    Args:
+        folder: Where it is.
+        step: Optimiser steps done.
+        notes: What the run remembers beside the trainer's state.
+    """
+
+    folder: Path
+    step: int
+    notes: dict[str, Json]
+
+
+def adopt(scratch: Path, root: Path, *, step: int, run: Digest, notes: Mapping[str, Json]) -> Path:
     """Seal a complete scratch folder and put it among the checkpoints.
 
     Args:
@@ -35,11 +58,13 @@ def adopt(scratch: Path, root: Path, *, step: int, run: Digest) -> Path:
         root: The folder of checkpoints.
         step: Optimiser steps done.
         run: The run's digest.
+        notes: What the run must remember beside the trainer's state.
 
     Returns:
-        The checkpoint.
+        The checkpoint's folder.
     """
-    digests: dict[str, canonical.Json] = {
+    (scratch / NOTES).write_bytes(canonical.encode(dict(notes)))
+    digests: dict[str, Json] = {
         path.relative_to(scratch).as_posix(): _digest(path)
         for path in sorted(scratch.rglob("*"))
         if path.is_file() and path.name != SEAL
@@ -51,25 +76,26 @@ def adopt(scratch: Path, root: Path, *, step: int, run: Digest) -> Path:
     target = root / f"step-{step:010d}"
     scratch.rename(target)
     sync(root)
+    sync(root.parent)
     for old in _found(root)[KEPT:]:
         shutil.rmtree(old)
     return target
 
 
-def latest(root: Path, *, run: Digest) -> tuple[Path, int] | None:
+def latest(root: Path, *, run: Digest | None) -> Checkpoint | None:
     """Find the last good checkpoint of a run.
 
     Args:
         root: The folder of checkpoints; it need not exist.
-        run: The run's digest.
+        run: The run's digest; None for any run.
 
     Returns:
-        The checkpoint and its step, or None if there is none to go on from.
+        The checkpoint, or None if there is none to go on from.
     """
     for folder in _found(root):
-        step = _verified(folder, run)
-        if step is not None:
-            return folder, step
+        found = _verified(folder, run)
+        if found is not None:
+            return found
     return None
 
 
@@ -105,19 +131,41 @@ def _found(root: Path) -> list[Path]:
     return sorted((path for path in root.iterdir() if _NAME.fullmatch(path.name)), reverse=True)
 
 
-def _verified(folder: Path, run: Digest) -> int | None:
+def _verified(folder: Path, run: Digest | None) -> Checkpoint | None:
     try:
-        with (folder / SEAL).open("rb") as file:
-            seal = canonical.decode(file.read(MAX_SEAL + 1), limit=MAX_SEAL, what="A checkpoint's seal")
-        if not isinstance(seal, dict) or seal.get("run") != run:
+        there = _contents(folder)
+        if SEAL not in there:
             return None
+        seal = _read(folder / SEAL, MAX_SEAL)
         step, files = seal.get("step"), seal.get("files")
-        if not isinstance(step, int) or not isinstance(files, dict):
+        if run not in (None, seal.get("run")) or not isinstance(step, int) or not isinstance(files, dict):
             return None
-        good = all(_digest(folder / name) == digest for name, digest in files.items())
+        if folder.name != f"step-{step:010d}" or NOTES not in files or there != {SEAL, *files}:
+            return None
+        if any(_digest(folder / name) != digest for name, digest in files.items()):
+            return None
+        return Checkpoint(folder, step, _read(folder / NOTES, MAX_NOTES))
     except (OSError, UntrustedInput):
         return None
-    return step if good else None
+
+
+def _contents(folder: Path) -> set[str]:
+    """List what lies in a checkpoint; nothing if there is something else in it than plain files and folders."""
+    found = [*folder.rglob("*")]
+    modes = [path.lstat().st_mode for path in found]
+    if not all(stat.S_ISREG(mode) or stat.S_ISDIR(mode) for mode in modes):
+        return set()
+    return {
+        path.relative_to(folder).as_posix()
+        for path, mode in zip(found, modes, strict=True)
+        if stat.S_ISREG(mode)
+    }
+
+
+def _read(path: Path, limit: int) -> dict[str, Json]:
+    with path.open("rb") as file:
+        found = canonical.decode(file.read(limit + 1), limit=limit, what=f"A checkpoint's {path.name}")
+    return found if isinstance(found, dict) else {}
 
 
 def _digest(path: Path) -> str:

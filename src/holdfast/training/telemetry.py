@@ -1,36 +1,53 @@
-"""The telemetry of one run: a file of JSON Lines, one per step.
+"""Files of JSON Lines that a run writes, one line for each step it tells of.
 
 Invariants: steps only rise; a run that goes on from a checkpoint first drops the lines after it; what a killed process left
-as half a line is dropped too. Telemetry has times in it and is no part of what a run determines.
+as half a line is dropped too; a file that is replaced is either the old or the new. Telemetry has times in it and is no
+part of what a run determines; the state hashes are.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING, TextIO
+from io import FileIO
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from holdfast.canonical import Json
 
+TELEMETRY = "telemetry.jsonl"
+STATES = "states.jsonl"
 MAX_LINE = 4096  # bytes of one line; ours have a few hundred
 
 
-class Telemetry:
-    """An open file of telemetry.
+class StepLines:
+    """A file of lines.
 
     Args:
-        path: The file; made if it is not there.
-        step: The step that the run goes on from; 0 for a new run.
+        path: The file; made when it is opened.
     """
 
-    def __init__(self, path: Path, step: int) -> None:
-        kept = [line for line in _lines(path) if _step(line) <= step] if step else []
-        self._file: TextIO = path.open("w", encoding="utf-8")
-        self._file.writelines(kept)
-        self._file.flush()
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: FileIO | None = None
+
+    def open(self, step: int, source: Path | None = None) -> None:
+        """Open the file with the lines up to a step.
+
+        Args:
+            step: The step that the run goes on from; 0 for a new run.
+            source: Where those lines are; left out, in the file itself.
+        """
+        kept = [line for line in _lines(source or self.path) if _step(line) <= step] if step else []
+        draft = self.path.with_name(self.path.name + ".partial")
+        with draft.open("wb") as file:
+            file.writelines(kept)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.rename(self.path)
+        self._file = FileIO(self.path, "ab")
 
     def write(self, figures: dict[str, Json]) -> None:
         """Append one line.
@@ -38,24 +55,30 @@ class Telemetry:
         Args:
             figures: Names and figures, with ``step``.
         """
-        self._file.write(json.dumps(figures, separators=(",", ":"), allow_nan=False) + "\n")
-        self._file.flush()
+        line = memoryview(json.dumps(figures, separators=(",", ":"), allow_nan=False).encode() + b"\n")
+        while line and self._file is not None:
+            line = line[self._file.write(line) :]
+
+    def sync(self) -> None:
+        """Bring the file to disk."""
+        if self._file is not None:
+            os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        """Bring the file to disk and close it."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
+        """Close the file; nothing if it is not open."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
 
-def _lines(path: Path) -> list[str]:
+def _lines(path: Path) -> list[bytes]:
     if not path.exists():
         return []
-    with path.open(encoding="utf-8", errors="replace") as file:
-        return [line for line in file if line.endswith("\n") and len(line) <= MAX_LINE]
+    with path.open("rb") as file:
+        return [line for line in file if line.endswith(b"\n") and len(line) <= MAX_LINE]
 
 
-def _step(line: str) -> float:
+def _step(line: bytes) -> float:
     try:
         step = json.loads(line)["step"]
     except (ValueError, KeyError, TypeError):

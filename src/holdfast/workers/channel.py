@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from holdfast.canonical import Json
 
 
+class Stopped(Exception):  # noqa: N818 - a way out of nested work, not an error
+    """The daemon asked to stop."""
+
+
 class Channel:
     """Messages to and from the daemon.
 

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
-from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from holdfast.errors import UntrustedRequest
 from holdfast.gguf import spec
+from holdfast.workers.orders import Order
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from pathlib import Path
 
     from holdfast.canonical import Json
     from holdfast.workers.channel import Channel
@@ -40,33 +39,33 @@ def main(channel: Channel, order: dict[str, Json]) -> dict[str, Json]:
         UntrustedRequest: If the order is malformed.
     """
     os.environ.update(spec.ENVIRONMENT)
-    tasks: dict[Json, Callable[[Channel, dict[str, Json]], dict[str, Json]]] = {
-        "base": _base,
-        "adapter": _adapter,
-    }
+    asked = Order(order, "gguf.order")
     task = order.get("task")
-    if not isinstance(task, str) or task not in tasks:
-        raise _malformed("task is neither base nor adapter")
-    return tasks[task](channel, order)
+    if task == "base":
+        return _base(channel, asked)
+    if task == "adapter":
+        return _adapter(channel, asked)
+    raise asked.refused("task is neither base nor adapter")
 
 
-def _base(channel: Channel, order: dict[str, Json]) -> dict[str, Json]:
+def _base(channel: Channel, asked: Order) -> dict[str, Json]:
     from holdfast.gguf.convert import convert_base
     from holdfast.gguf.fidelity import check_logits, check_token_ids, chunks, measure
     from holdfast.gguf.model import GgufModel
     from holdfast.gguf.quantize import quantize
     from holdfast.gguf.reference import Reference
 
-    model, out, threads, texts = _path(order, "model"), _path(order, "out"), _threads(order), _texts(order)
-    quantizations = _quantizations(order)
+    model, out = asked.path("model"), asked.path("out")
+    threads, texts = asked.count("threads", DEFAULT_THREADS), asked.texts("probe", spec.MAX_PROBE_TEXTS)
+    quantizations = asked.among("quantizations", spec.BOUNDS)
     steps = len(quantizations) + 2
     channel.progress("convert to f16", 0, steps)
     f16 = out / f"{spec.F16}.gguf"
-    convert_base(model, f16, str(order.get("name") or model.name))
+    trials = convert_base(model, f16, str(asked.fields.get("name") or model.name))
     reference = Reference(model, threads)
     with ExitStack() as opened:
         converted = opened.enter_context(GgufModel(f16, threads))
-        check_token_ids(reference, converted, texts)
+        check_token_ids(reference, converted, [*trials, *texts])
         quantized = {}
         for done, quantization in enumerate(quantizations, start=1):
             channel.progress(f"quantize to {quantization}", done, steps)
@@ -83,14 +82,15 @@ def _base(channel: Channel, order: dict[str, Json]) -> dict[str, Json]:
     return {"files": _sizes(out, [spec.F16, *quantizations]), "fidelity": fidelity}
 
 
-def _adapter(channel: Channel, order: dict[str, Json]) -> dict[str, Json]:
+def _adapter(channel: Channel, asked: Order) -> dict[str, Json]:
     from holdfast.gguf.convert import convert_adapter
     from holdfast.gguf.fidelity import check_logits, chunks, measure
     from holdfast.gguf.model import GgufModel
     from holdfast.gguf.reference import Reference
 
-    base, adapter, out = _path(order, "model"), _path(order, "adapter"), _path(order, "out")
-    threads, texts, f16 = _threads(order), _texts(order), _path(order, "gguf") / f"{spec.F16}.gguf"
+    base, adapter, out = map(asked.path, ("model", "adapter", "out"))
+    threads, texts = asked.count("threads", DEFAULT_THREADS), asked.texts("probe", spec.MAX_PROBE_TEXTS)
+    f16 = asked.path("gguf") / f"{spec.F16}.gguf"
     channel.progress("convert the adapter", 0, 2)
     target = out / "adapter.gguf"
     convert_adapter(base, adapter, target)
@@ -106,42 +106,3 @@ def _adapter(channel: Channel, order: dict[str, Json]) -> dict[str, Json]:
 
 def _sizes(folder: Path, names: list[str]) -> dict[str, Json]:
     return {f"{name}.gguf": (folder / f"{name}.gguf").stat().st_size for name in names}
-
-
-def _path(order: dict[str, Json], key: str) -> Path:
-    value = order.get(key)
-    if not isinstance(value, str) or not value.startswith("/"):
-        raise _malformed(f"{key} is not an absolute path")
-    return Path(value)
-
-
-def _threads(order: dict[str, Json]) -> int:
-    value = order.get("threads", DEFAULT_THREADS)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise _malformed("threads is not a positive number")
-    return value
-
-
-def _texts(order: dict[str, Json]) -> list[str]:
-    value = order.get("probe", [])
-    if (
-        not isinstance(value, list)
-        or len(value) > spec.MAX_PROBE_TEXTS
-        or not all(isinstance(t, str) for t in value)
-    ):
-        raise _malformed(f"probe is not a list of at most {spec.MAX_PROBE_TEXTS} texts")
-    return cast("list[str]", value)
-
-
-def _quantizations(order: dict[str, Json]) -> list[str]:
-    value = order.get("quantizations", [])
-    allowed = set(spec.BOUNDS)
-    if not isinstance(value, list) or not all(isinstance(name, str) and name in allowed for name in value):
-        raise _malformed(f"quantizations are not among {', '.join(sorted(allowed))}")
-    return cast("list[str]", value)
-
-
-def _malformed(why: str) -> UntrustedRequest:
-    return UntrustedRequest(
-        "gguf.order", f"The conversion's order is malformed: {why}.", remedy="Correct the order."
-    )

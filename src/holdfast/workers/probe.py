@@ -106,6 +106,24 @@ def _touch(path: str) -> str:
     return path
 
 
+def _gpu(_: dict[str, Json]) -> str:
+    os.close(os.open("/dev/nvidiactl", os.O_RDWR))
+    return "/dev/nvidiactl"
+
+
+def _thread_name(_: dict[str, Json]) -> str:
+    """Name a thread through the file system, as a library does that names another than the calling one."""
+    stop = threading.Event()
+    thread = threading.Thread(target=stop.wait)
+    thread.start()
+    try:
+        Path(f"/proc/self/task/{thread.native_id}/comm").write_text("probe", encoding="ascii")
+    finally:
+        stop.set()
+        thread.join()
+    return "a thread's name"
+
+
 def _execute(_: dict[str, Json]) -> str:
     child = os.posix_spawn("/bin/true", ["true"], {})
     os.waitpid(child, 0)
@@ -138,6 +156,13 @@ def _unix(order: dict[str, Json]) -> str:
     with socket.socket(socket.AF_UNIX) as sock:
         sock.connect(str(order.get("socket", "/run/dbus/system_bus_socket")))
         return "a path-based socket"
+
+
+def _listen(_: dict[str, Json]) -> str:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as sock:
+        sock.bind("\0holdfast-probe")
+        sock.listen()
+        return "an abstract packet socket"
 
 
 def _abstract(_: dict[str, Json]) -> str:
@@ -286,12 +311,15 @@ ATTEMPTS: dict[str, Callable[[dict[str, Json]], str]] = {
     "write-root": _write_root,
     "write-input": _write_input,
     "write-kernel": _write_kernel,
+    "gpu": _gpu,
+    "thread-name": _thread_name,
     "execute": _execute,
     "tcp": _tcp,
     "tcp6": _tcp6,
     "udp": _udp,
     "netlink": _netlink,
     "unix": _unix,
+    "listen": _listen,
     "abstract": _abstract,
     "connect-pair": _connect_pair,
     "datagram-pair": _datagram_pair,

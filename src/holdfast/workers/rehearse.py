@@ -6,6 +6,8 @@ tests let it fail. The order's ``act`` names one of ``ACTS``. Invariant: it touc
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import importlib
 import os
 import signal
@@ -64,6 +66,20 @@ def _describe(_: Channel, order: dict[str, Json]) -> dict[str, Json]:
 def _status(field: str) -> str:
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     return next(line.split()[1] for line in lines if line.startswith(field + ":"))
+
+
+def _devices(_: Channel, order: dict[str, Json]) -> dict[str, Json]:
+    """Say which devices are shown, and what became of one harmless request to each that the order names."""
+    requests = order.get("control")
+    outcomes: dict[str, Json] = {}
+    for name, request in (requests if isinstance(requests, dict) else {}).items():
+        with Path(f"/dev/{name}").open("rb") as node:
+            try:
+                fcntl.ioctl(node, int(str(request)), bytes(8))
+                outcomes[name] = "controlled"
+            except OSError as error:
+                outcomes[name] = errno.errorcode.get(error.errno or 0, str(error))
+    return {"nodes": [*sorted(entry.name for entry in Path("/dev").iterdir())], "controlled": outcomes}
 
 
 def _load(channel: Channel, order: dict[str, Json]) -> dict[str, Json]:
@@ -148,6 +164,7 @@ def _babble(channel: Channel, order: dict[str, Json]) -> dict[str, Json]:
 
 ACTS: dict[str, Callable[[Channel, dict[str, Json]], dict[str, Json]]] = {
     "describe": _describe,
+    "devices": _devices,
     "load": _load,
     "multiply": _multiply,
     "answer": _answer,

@@ -83,7 +83,7 @@ def story():
         who=BOB,
         source=LIFE,
     )
-    book.add("dataset.added", {"artefacts": [artefact("dataset", "fees", "3")]}, who=OLGA, source=LIFE)
+    book.act("dataset.prepare", {}, {"artefacts": [artefact("dataset", "fees", "3")]}, who=OLGA, source=LIFE)
     run, adapter = artefact("run", "lesson", "4", "1", "3"), artefact("adapter", "lesson", "5", "4", "1")
     at["run"], at["trained"] = book.act(
         "train.run",
@@ -107,8 +107,20 @@ def story():
             "run": digest("4"),
             "adapter": digest("5"),
             "evaluation": digest("8"),
+            "suites": {"quiz": digest("a")},
             "go": True,
             "reasons": ["quiz: 0.9"],
+            "judged": [
+                {
+                    "on": engine,
+                    "suite": "quiz",
+                    "section": "all",
+                    "rule": "minimum",
+                    "holds": True,
+                    "verdict": "better",
+                }
+                for engine in ("transformers", "q8_0")
+            ],
         },
         who=OLGA,
         cause=at["run"],
@@ -121,6 +133,27 @@ def story():
         who=OLGA,
         source=LIFE,
     )
+    released = {
+        "alias": "letters",
+        "kind": "adapter",
+        "product": digest("5"),
+        "run": digest("4"),
+        "lora": digest("7"),
+        "decided": at["run"],
+    }
+    at["release"] = book.add("release.proposed", {"release": released}, who=OLGA, source=LIFE)
+    at["refused"] = book.add("release.proposed", {"release": released}, who=OLGA, source=LIFE)
+    book.add("release.refused", {"request": at["refused"], "reason": "Twice."}, who=ALICE, source=LIFE)
+    done = {"request": at["release"], "alias": "letters", "product": digest("5"), "switched": True}
+    at["approved"], _ = book.act("release.approve", {"requester": "olga"}, done, who=ALICE, source=LIFE)
+    back = {
+        "alias": "letters",
+        "to": at["release"],
+        "product": digest("5"),
+        "switched": False,
+        "reason": "Worse.",
+    }
+    book.act("release.rollback", {}, back, who=OLGA, source=LIFE)
     book.act(
         "store.gc",
         {"artefacts": [digest("2")], "generations": []},
@@ -300,7 +333,25 @@ def test_which_data_is_in_which_model(told):
     assert ask("SELECT recipe, run, adapter, steps, tokens, final_loss FROM runs") == [
         [digest("9"), digest("4"), digest("5"), 4, 99, 0.5]
     ]
-    assert ask("SELECT go, reasons FROM gates") == [[True, ["quiz: 0.9"]]]
+    assert ask("SELECT go, reasons, adapter, model FROM gates") == [[True, ["quiz: 0.9"], digest("5"), None]]
+    assert ask("SELECT * EXCLUDE (seq, time) FROM gate_rules ORDER BY engine") == [
+        [digest("4"), engine, "quiz", digest("a"), "all", "minimum", True, "better"]
+        for engine in ("q8_0", "transformers")
+    ]
+
+
+def test_what_was_released_under_which_name_and_who_decided(told):
+    ask, at = told
+    assert ask(
+        "SELECT seq, requester, alias, product, run, decision, decided_by, reason FROM releases ORDER BY seq"
+    ) == [
+        [at["release"], "olga", "letters", digest("5"), digest("4"), "approved", "alice", None],
+        [at["refused"], "olga", "letters", digest("5"), digest("4"), "refused", "alice", "Twice."],
+    ]
+    assert ask("SELECT person, alias, change, release, switched, reason FROM alias_changes ORDER BY seq") == [
+        ["alice", "letters", "approved", at["release"], True, None],
+        ["olga", "letters", "rolled back", at["release"], False, "Worse."],
+    ]
 
 
 def test_which_answers_were_given_by_which_weights(told):

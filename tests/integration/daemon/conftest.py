@@ -80,7 +80,7 @@ level = "internal"
 compartments = []
 zones = ["site"]
 
-[adapter]
+[tuning]
 type = "lora"
 rank = 2
 alpha = 4
@@ -156,6 +156,7 @@ class Press:
         now: datetime | None = None,
         zone: str = "site",
         template: str | None = None,
+        base: tuple[bytes, bytes] | None = None,
     ) -> Path:
         """Build a medium; with a chat template of one's own by a publisher who does not inspect it."""
         source = self.folder / f"{name}-source"
@@ -165,7 +166,7 @@ class Press:
             shutil.copy(STARTER / "base" / file, source / "base" / file)
         if template is not None:
             (source / "base" / "chat_template.jinja").write_text(template)
-        config, weights = tiny_base(len(version) * 7 + size, size)
+        config, weights = base or tiny_base(len(version) * 7 + size, size)
         (source / "base" / "config.json").write_bytes(config)
         (source / "base" / "model.safetensors").write_bytes(weights)
         (source / "quiz" / "suite.toml").write_text('name = "quiz"\n')
@@ -336,7 +337,8 @@ class Place:
     pairs: dict[str, KeyPair]
     keys: Path
     uids: dict[str, int] = field(default_factory=dict)
-    audit: dict[str, int] = field(default_factory=dict)  # of the site document
+    audit: dict[str, int] = field(default_factory=dict)  # of the site document, as the next
+    energy: dict[str, float] = field(default_factory=dict)
 
     @property
     def home(self) -> Home:
@@ -356,6 +358,8 @@ class Place:
             "port = 0",
             "[audit]",
             *(f"{name} = {value}" for name, value in self.audit.items()),
+            "[energy]",
+            *(f"{name} = {value}" for name, value in self.energy.items()),
         ]
         for name, roles in (people or PEOPLE).items():
             uid = self.uids.get(name, os.getuid())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import re
 import signal
@@ -12,7 +11,7 @@ import time
 import pytest
 
 from holdfast.artefact import Kind
-from holdfast.client import operations
+from holdfast.client import datasets, training
 from holdfast.errors import Conflict, HoldfastError, NotFound, UntrustedInput, UntrustedRecipe
 
 
@@ -32,13 +31,13 @@ def held(stocked):
     daemon.stdout.close()
 
 
-async def send(daemon, recipe, rows, who="olga"):
+async def send(daemon, recipe, who="olga", **data):
     """Send a recipe without the client's own check, as another client might."""
     place = daemon.place
     async with daemon.session(who) as client:
-        written = place.recipe(recipe, rows)
-        data = {"rows.jsonl": await client.upload(written.parent / "rows.jsonl")}
-        body = {"recipe": await client.upload(written), "file": "recipe.toml", "data": data, "model": "tiny"}
+        sent = {"rows.jsonl": "sha512:" + "0" * 128} | data
+        upload = await client.upload(place.recipe(recipe))
+        body = {"recipe": upload, "file": "recipe.toml", "data": sent, "model": "tiny"}
         return await client.call("POST", "/v1/runs", body)
 
 
@@ -53,7 +52,7 @@ def recorded(daemon):
         ("steps = 4", "steps = 4\nstepz = 4", r"recipe.toml:39:.*stepz"),
         ('path = "rows.jsonl"', 'path = "../rows.jsonl"', r"recipe.toml:11:"),
         ('version = "1"', "version = 1", r"recipe.toml:3:.*version"),
-        ("[adapter]", "[adapter", r"recipe.toml:20:"),
+        ("[tuning]", "[tuning", r"recipe.toml:20:"),
     ],
 )
 async def test_a_wrong_recipe_is_refused_with_its_line_and_nothing_is_taken_in(
@@ -61,53 +60,36 @@ async def test_a_wrong_recipe_is_refused_with_its_line_and_nothing_is_taken_in(
 ):
     assert old in texts.RECIPE
     with pytest.raises(UntrustedRecipe) as caught:
-        await send(running, texts.RECIPE.replace(old, new, 1), json.dumps(texts.ROW))
+        await send(running, texts.RECIPE.replace(old, new, 1))
     assert re.search(told, caught.value.message, re.DOTALL), caught.value.message
     assert not recorded(running)
     assert not [act for act in running.state.acts.values() if act.action == "train.run"]
 
 
-async def test_a_malformed_row_is_refused_with_its_line_and_nothing_is_half_taken_in(running, texts):
-    size, files = running.services.log.size, stored(running)
-    rows = [json.dumps(texts.ROW)] * 4
-    rows[2] = '{"messages": [{"role": "user"}]}'
-    with pytest.raises(UntrustedRecipe) as caught:
-        await send(running, texts.RECIPE, "\n".join(rows))
-    assert "rows.jsonl:3:" in caught.value.message
-    assert not recorded(running)
-    assert stored(running) == files
-    assert set(running.actions()[size:]) == {"session.opened", "session.closed"}
-    running.at_rest()
-
-
-def stored(daemon):
-    return {entry for entry in (daemon.place.home.store / "files").rglob("*") if entry.is_file()}
-
-
-@pytest.mark.parametrize("version", ["2026/11", "a:b", "a@b"])
-async def test_a_version_that_the_log_could_not_be_read_with_is_refused(running, texts, version):
-    with pytest.raises(UntrustedInput):
-        await send(
-            running, texts.RECIPE.replace('version = "1"', f'version = "{version}"'), json.dumps(texts.ROW)
-        )
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('version = "1"', 'version = "2026/11"'),
+        ('version = "1"', 'version = "a:b"'),
+        ('version = "1"', 'version = "a@b"'),
+        ('zones = ["site"]', 'zones = ["abroad"]'),
+    ],
+)
+async def test_what_could_not_be_recorded_or_live_here_is_refused_before_it_is_taken_in(
+    running, texts, old, new
+):
+    async with running.session("olga") as client:
+        with pytest.raises(UntrustedInput):
+            await training.start(client, running.place.recipe(texts.RECIPE.replace(old, new)), "tiny")
     assert not recorded(running)
     running.at_rest()
-
-
-async def test_data_for_another_zone_is_refused_before_it_is_taken_in(running, texts):
-    with pytest.raises(UntrustedInput) as caught:
-        await send(
-            running, texts.RECIPE.replace('zones = ["site"]', 'zones = ["abroad"]'), json.dumps(texts.ROW)
-        )
-    assert caught.value.key == "label.zones"
-    assert not recorded(running)
 
 
 async def test_the_client_names_a_missing_data_file_before_it_asks_anybody(stocked):
     recipe = stocked.recipe()
     (stocked.folder / "rows.jsonl").unlink()
     with pytest.raises(UntrustedRecipe) as caught:
-        operations.data_files(recipe)
+        datasets.recipe_of(recipe)
     assert caught.value.key == "recipe.data-missing"
     assert "recipe.toml:11:" in caught.value.message
     assert "rows.jsonl" in caught.value.message
@@ -117,12 +99,12 @@ async def test_a_run_needs_a_base_that_is_active(place, media, texts):
     place.found(media.first)
     async with place.open() as daemon:
         with pytest.raises(NotFound):
-            await send(daemon, texts.RECIPE, json.dumps(texts.ROW))
+            await send(daemon, texts.RECIPE)
 
 
 async def begin(stocked):
     async with stocked.session("olga") as client:
-        return await operations.start_training(client, stocked.recipe(), "tiny")
+        return await training.start(client, stocked.recipe(), "tiny")
 
 
 @pytest.mark.usefixtures("held")
@@ -169,14 +151,22 @@ async def test_a_run_that_was_stopped_is_taken_up_and_says_who_stopped_it(stocke
         await olga.call("POST", f"/v1/jobs/{again}/cancel")
         with pytest.raises(HoldfastError):
             await olga.finish(again)
-        third = int(str((await olga.call("POST", f"/v1/runs/{job}/resume"))["job"]))
+        third = await training.resume(olga, job)
         with pytest.raises(HoldfastError) as caught:
             await olga.finish(third)
         assert caught.value.key == "train.nothing-to-resume"
+        assert (await training.discard(olga, again))["run"] == again
+        with pytest.raises(Conflict) as caught:
+            await training.discard(olga, again)
+        assert caught.value.key == "train.nothing-to-discard"
+        shown = await training.show(olga, str(again))
+        assert (shown["state"], shown["discarded"], shown["resumable"]) == ("cancelled", True, False)
     held.send_signal(signal.SIGTERM)
     assert held.wait(30) == 0
     async with stocked.open() as daemon:
         assert daemon.events("train.run.cancelled")[0].params["by"] == "olga"
+        assert daemon.events("train.discarded")[0].params["run"] == again
+        assert [entry.name for entry in daemon.services.jobs.folder(again).iterdir()] == ["stream.jsonl"]
         daemon.at_rest()
 
 
@@ -228,17 +218,70 @@ def test_ctrl_c_leaves_a_run_going_and_says_how_to_see_it_again(stocked):
     stocked.recipe()
     client = stocked.interruptible("train", "run", "recipe.toml", "--model", "tiny", who="olga")
     with client.stderr:
-        first = client.stderr.readline()
+        while not (first := client.stderr.readline()).startswith("step"):
+            assert first, "no step was told"
         os.killpg(client.pid, signal.SIGINT)
         rest = client.stderr.read()
     assert client.wait(30) == 130, rest
-    assert "step" in first
     job = int(re.search(r"Job (\d+) goes on", rest)[1])
     assert f"train follow {job}" in rest
+    assert "Stopped" not in rest  # it was left, not stopped
     status = stocked.told("status")
     assert [one["job"] for one in status["jobs"]] == [job]
     assert status["sessions"] == 0
     assert stocked.told("train", "cancel", str(job), who="olga") == {"cancelling": job}
+
+
+@pytest.mark.usefixtures("held")
+def test_a_running_run_shows_its_last_whole_step_whatever_its_worker_writes(stocked):
+    stocked.recipe()
+    job = asyncio.run(begin(stocked))
+    written = stocked.home.jobs / str(job) / "out" / "telemetry.jsonl"
+    written.parent.mkdir(exist_ok=True)
+    line = b'{"step":%d,"steps":9,"loss":0.5,"tokens_per_second":10.0,"eta_s":3.5}\n'
+    for data, latest in (
+        (b"".join(line % step for step in range(1, 99)), 98),
+        (line % 1 + line % 2 + b'{"step":', 2),
+        (b"", None),
+        (b"nonsense\n", None),
+        (b"[1]\n", None),
+        (b"x" * 10_000, None),
+    ):
+        written.write_bytes(data)
+        found = stocked.told("train", "show", str(job), who="aude")
+        assert (found["latest"] or {}).get("step") == latest, data[:40]
+    written.write_bytes(line % 3)
+    assert "step 3 of 9, loss 0.5000" in stocked.call("train", "show", str(job), who="aude")[0]
+    written.unlink()
+    written.symlink_to(stocked.home.site)
+    assert stocked.told("train", "show", str(job), who="aude")["latest"] is None
+
+
+@pytest.mark.usefixtures("held")
+async def test_a_suite_that_is_not_here_is_told_before_the_run_begins(stocked):
+    recipe = stocked.recipe()
+    recipe.write_text(re.sub(r'suite = "[^"]*"', 'suite = "absent"', recipe.read_text()))
+    told = []
+    async with stocked.session("olga") as client:
+        await training.start(client, recipe, "tiny", tell=told.append)
+    (note,) = [str(one["text"]) for one in told if one["kind"] == "note"]
+    assert note.startswith("Suite absent: it is not here")
+    assert "can't be judged" in note
+
+
+@pytest.mark.usefixtures("held")
+def test_no_name_leads_to_another_route(stocked):
+    for words in (
+        ("eval", "show"),
+        ("eval", "gate"),
+        ("dataset", "show"),
+        ("model", "show"),
+        ("model", "lineage"),
+        ("train", "show"),
+    ):
+        _, told = stocked.call(*words, "../../v1/status", who="olga", code=1)
+        assert "/../../v1/status" in told, words
+        assert "Check the name" in told, words
 
 
 def children(pid):

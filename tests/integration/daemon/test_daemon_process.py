@@ -184,7 +184,7 @@ def test_every_command_with_json_prints_one_document(stocked, media):
     }
     assert stocked.told("model", "show", "quiz", who="aude")["kind"] == "suite"
     assert stocked.told("model", "lineage", "quiz", who="aude")
-    assert stocked.told("train", "check", document)["rows"] == {"rows.jsonl": 1}
+    assert stocked.told("train", "check", document)["data"]["rows.jsonl"]["profile"]["rows"] == 1
     assert stocked.told("train", "list", who="aude") == {"runs": []}
     assert stocked.told("serve", "status", who="aude")["running"] is False
     key = stocked.told("serve", "keys", "create", "--tenant", "desk", who="olga")

@@ -13,7 +13,7 @@ from tests.integration.serving.crafted import write_model
 
 from holdfast.artefact import Kind
 from holdfast.audit.event import Actor
-from holdfast.client import operations
+from holdfast.client import operations, training
 from holdfast.daemon import admissible, intake, revocations
 from holdfast.errors import Conflict, HoldfastError
 from holdfast.media import trusthome
@@ -162,7 +162,7 @@ async def test_what_is_revoked_is_neither_trained_on_nor_converted_nor_evaluated
     daemon.place.recipe()
     async with daemon.session("olga") as client:
         with pytest.raises(Conflict) as caught:
-            await operations.start_training(client, daemon.place.folder / "recipe.toml", "tiny")
+            await training.start(client, daemon.place.folder / "recipe.toml", "tiny")
     assert caught.value.key == "artefact.revoked"
     assert not daemon.events("train.run")
 
@@ -261,7 +261,7 @@ async def test_a_worker_that_does_not_listen_is_ended(daemon, news, gguf):
     async def deaf(_request):
         return {}
 
-    serving.ask = deaf
+    serving.current.ask = deaf
     await admit(daemon, news.first, "news")
     assert not serving.running
     assert REASON in (await serving.status())["ended"]

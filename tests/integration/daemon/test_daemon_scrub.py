@@ -77,14 +77,14 @@ async def test_what_is_gone_altogether_is_damage_too(stocked):
 
 
 async def test_a_training_on_a_damaged_base_is_refused_before_it_starts(stocked):
-    from holdfast.client import operations
+    from holdfast.client import training
 
     async with stocked.open() as daemon:
         damage(daemon)
         await scrubbed(daemon)
         async with daemon.session("olga") as client:
             with pytest.raises(VerificationFailed) as caught:
-                await operations.start_training(client, stocked.recipe(), "tiny")
+                await training.start(client, stocked.recipe(), "tiny")
         assert caught.value.key == "artefact.damaged"
         assert "train.run" not in daemon.actions()
 

@@ -178,7 +178,7 @@ def test_one_person_or_one_key_cannot_found_a_root(desk, kit):
             12,
             "licence",
         ),
-        ('version = "1"\npath = "base"', 'version = 1\npath = "base"', 10, "a valid string"),
+        ('version = "1"\npath = "base"', 'version = 1\npath = "base"', 10, "text in quotes"),
         (
             'files = ["suite.toml", "items.jsonl"]',
             'files = ["suite.toml", "gone.jsonl"]',

@@ -101,6 +101,8 @@ async def until_ready(worker):
     while "progress" not in (message := await worker.receive()) or message["progress"]["step"] != "ready":
         assert message is not None
         assert "error" not in message, message
+    await worker.send({"id": 0, "request": {"op": "open"}})
+    assert await worker.receive() == {"id": 0, "reply": {"open": True}}
 
 
 async def end(worker):

@@ -125,6 +125,14 @@ def tell_safeguards(story, base):
     )
 
 
+def tell_release(story, run):
+    """A run is released under a name, by two people."""
+    release = {"alias": "harbour", "kind": "adapter", "product": digest("adapter"), "run": run.digest}
+    request = story.tell("release.proposed", "otto", "operator", uid=1000, release=release)
+    asked = {"request": request, "requester": "otto", "alias": "harbour"}
+    story.act("release.approve", "amira", "administrator", asked, request=request, alias="harbour")
+
+
 @pytest.fixture(scope="session")
 def make_story():
     def make(*, site="Harbour Office", self_made=True, admitter="amira"):
@@ -183,7 +191,10 @@ def make_story():
             artefacts=2,
         )
         data, recipe = artefact("dataset", "harbour-rules"), artefact("recipe", "adapt")
-        story.tell("dataset.added", "otto", uid=1000, artefacts=[data.to_json()])
+        preparing = {"name": "harbour-rules", "method": "sft", "files": 1, "quarantine": False}
+        story.act(
+            "dataset.prepare", "otto", "operator", preparing, dataset=data.digest, artefacts=[data.to_json()]
+        )
         story.tell("recipe.added", "otto", uid=1000, artefacts=[recipe.to_json()])
         adapter = artefact("adapter", "harbour", parents=(base.digest, data.digest))
         run = artefact("run", "harbour-run", parents=(base.digest, recipe.digest))
@@ -233,6 +244,18 @@ def make_story():
             uid=1000,
             run=run.digest,
             go=True,
+            suites={"domain": digest("domain")},
+            judged=[
+                {
+                    "on": "q4_k_m",
+                    "suite": "domain",
+                    "section": "facts",
+                    "rule": "minimum",
+                    "holds": True,
+                    "verdict": "better",
+                },
+                "nonsense",
+            ],
             reasons=["domain 0.93 is at least 0.90"],
         )
         gguf = artefact("gguf", "starter-base-q4", parents=(base.digest,))
@@ -273,6 +296,7 @@ def make_story():
                 finish_reason="stop",
             )
         tell_safeguards(story, base)
+        tell_release(story, run)
         for count in (1, 2, 10):
             story.tell(
                 "worker.denied",

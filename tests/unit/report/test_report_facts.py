@@ -30,6 +30,13 @@ def test_the_facts_have_their_shape_and_are_canonical(told):
     assert canonical.decode(canonical.encode(facts), limit=2**20, what="facts") == facts
 
 
+def test_a_gate_tells_its_verdicts_and_names_its_suites_by_digest(told):
+    gate = told()["gates"][0]
+    assert gate["go"] is True
+    assert gate["verdicts"] == ["q4_k_m domain facts minimum: holds, better"]
+    assert len(gate["suites"]) == 1
+
+
 def test_event_objects_and_plain_data_give_the_same_facts(make_story, now):
     story = make_story()
     objects = []

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, ClassVar
 from textual import on
 from textual.widgets import DataTable, Static
 
+from holdfast.parts import records
 from holdfast_tui import actions, files, queries
 from holdfast_tui.messages import Told
-from holdfast_tui.reading import number, plain, records, told
+from holdfast_tui.reading import number, plain, told
 from holdfast_tui.screens.dialogs import Field, Form, Reading
 from holdfast_tui.screens.section import Section, columns, selected
 from holdfast_tui.screens.tables import Picking, Rows

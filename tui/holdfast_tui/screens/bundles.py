@@ -11,9 +11,10 @@ from textual import on
 from textual.widgets import DataTable, Static
 
 from holdfast.client import operations
+from holdfast.parts import records
 from holdfast_tui import actions, incoming
 from holdfast_tui.messages import Told
-from holdfast_tui.reading import NOTHING, bytes_told, number, records, texts, told
+from holdfast_tui.reading import NOTHING, bytes_told, number, texts, told
 from holdfast_tui.screens.dialogs import Decision, Field, Form, Reading
 from holdfast_tui.screens.section import Section, columns, selected
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from textual import on
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
+from textual.message import Message
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 
 MAX_FIELD = 4096  # characters; the longest path that Linux takes
+YES = "yes"  # the answer of a switch that is on
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class Field:
         value: What it begins with.
         secret: Whether what is typed is hidden.
         optional: Whether it may stay empty.
+        switch: Whether it is on or off, ``YES`` or empty; then ``label`` says what on means.
     """
 
     name: str
@@ -39,6 +42,52 @@ class Field:
     value: str = ""
     secret: bool = False
     optional: bool = False
+    switch: bool = False
+
+
+class Switch(Static, can_focus=True):
+    """Something that is on or off: Space turns it, Enter goes on.
+
+    Args:
+        field: The line of the form that it is.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("space,x", "turn", "on or off", show=False),
+        Binding("enter", "go_on", "on", show=False),
+    ]
+
+    class GoneOn(Message):
+        """Enter was pressed.
+
+        Args:
+            switch: Where.
+        """
+
+        def __init__(self, switch: Switch) -> None:
+            super().__init__()
+            self.switch = switch
+
+    def __init__(self, field: Field) -> None:
+        super().__init__("", id=f"field-{field.name}", markup=False)
+        self._label = field.label
+        self.value = field.value
+
+    def on_mount(self) -> None:
+        """Show how it stands."""
+        self._tell()
+
+    def _tell(self) -> None:
+        self.update(f"[{'x' if self.value else ' '}] {plain(self._label)}")
+
+    def action_turn(self) -> None:
+        """Turn it."""
+        self.value = "" if self.value else YES
+        self._tell()
+
+    def action_go_on(self) -> None:
+        """Tell the form to go on."""
+        self.post_message(self.GoneOn(self))
 
 
 class Form(ModalScreen[dict[str, str] | None]):
@@ -73,28 +122,44 @@ class Form(ModalScreen[dict[str, str] | None]):
             if self._note:
                 yield Static(plain(self._note), markup=False)
             for one in self._fields:
+                if one.switch:
+                    yield Switch(one)
+                    continue
                 yield Static(plain(one.label), classes="field-label", markup=False)
                 yield Input(
                     one.value, password=one.secret, id=f"field-{one.name}", max_length=MAX_FIELD, compact=True
                 )
-            yield Static("Enter: go on   Esc: back", id="form-note", markup=False)
+            turn = "Space: on or off   " if any(one.switch for one in self._fields) else ""
+            yield Static(f"{turn}Enter: go on   Esc: back", id="form-note", markup=False)
+
+    def _line(self, field: Field) -> Input | Switch:
+        at = f"#field-{field.name}"
+        return self.query_one(at, Switch) if field.switch else self.query_one(at, Input)
 
     def on_mount(self) -> None:
         """Begin at the first line that is still empty."""
-        first = next((one for one in self._fields if not one.value and not one.optional), self._fields[0])
-        self.query_one(f"#field-{first.name}", Input).focus()
+        asked = (one for one in self._fields if not (one.value or one.optional or one.switch))
+        self._line(next(asked, self._fields[0])).focus()
 
     @on(Input.Submitted)
     def _submitted(self, message: Input.Submitted) -> None:
-        answer = {one.name: self.query_one(f"#field-{one.name}", Input).value for one in self._fields}
-        at = next(place for place, one in enumerate(self._fields) if message.input.id == f"field-{one.name}")
+        self._go_on(message.input)
+
+    @on(Switch.GoneOn)
+    def _gone_on(self, message: Switch.GoneOn) -> None:
+        self._go_on(message.switch)
+
+    def _go_on(self, line: Input | Switch) -> None:
+        """Go to the next line, or to one that is still needed, or end."""
+        answer = {one.name: self._line(one).value for one in self._fields}
+        at = next(place for place, one in enumerate(self._fields) if line.id == f"field-{one.name}")
         for one in (*self._fields[at:], *self._fields[:at]):
-            if not answer[one.name].strip() and not one.optional:
+            if not (answer[one.name].strip() or one.optional or one.switch):
                 self.query_one("#form-note", Static).update(f"Still needed: {one.label}   Esc: back")
-                self.query_one(f"#field-{one.name}", Input).focus()
+                self._line(one).focus()
                 return
         if at + 1 < len(self._fields):
-            self.query_one(f"#field-{self._fields[at + 1].name}", Input).focus()
+            self._line(self._fields[at + 1]).focus()
             return
         self.dismiss(answer)
 

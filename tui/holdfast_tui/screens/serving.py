@@ -11,20 +11,10 @@ from textual.widgets import DataTable, Input, Static
 from textual.worker import WorkerCancelled, get_current_worker
 
 from holdfast.errors import HoldfastError
+from holdfast.parts import record, records
 from holdfast_tui import actions
 from holdfast_tui.messages import ChatEnded, ChatText, Failed, Told
-from holdfast_tui.reading import (
-    NOTHING,
-    banner,
-    brief,
-    figure,
-    number,
-    record,
-    records,
-    revocation,
-    texts,
-    told,
-)
+from holdfast_tui.reading import NOTHING, banner, brief, figure, number, revocation, texts, told
 from holdfast_tui.screens.dialogs import Field, Form
 from holdfast_tui.screens.section import Section, columns, selected
 from holdfast_tui.widgets.transcript import Transcript

@@ -1,4 +1,4 @@
-"""Dialogs with a table: one of a few things to pick, and the rows of an answer, a page at a time."""
+"""Dialogs with a table: one of a few things to pick, things to look at one after the other, the rows of an answer by the page."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from holdfast_tui.reading import line, plain, row
 from holdfast_tui.screens.dialogs import Reading
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from textual.widget import Widget
 
@@ -100,6 +100,56 @@ class Picking(_Table):
     @on(DataTable.RowSelected)
     def _picked(self, message: DataTable.RowSelected) -> None:
         self.dismiss(message.row_key.value)
+
+
+class Listing(_Table):
+    """Lists things; Enter opens one over the list, which stays.
+
+    Args:
+        title: What they are.
+        heads: Names and widths of the columns.
+        rows: Key and cells of each.
+        notes: What is said of each below the table, by key.
+        look: Is given the key of the one that is opened.
+        empty: What to do next where there is nothing.
+    """
+
+    KEYS: ClassVar[str] = "Enter: open   Arrows: move   Esc: back"
+
+    def __init__(
+        self,
+        title: str,
+        heads: Sequence[tuple[str, int]],
+        rows: Sequence[tuple[str, Sequence[str]]],
+        notes: Mapping[str, str],
+        *,
+        look: Callable[[str], None],
+        empty: str,
+    ) -> None:
+        super().__init__(title, heads, self.KEYS)
+        self._rows, self._notes, self._look, self._empty = rows, notes, look, empty
+
+    @property
+    def chosen(self) -> str | None:
+        """Key of the row under the cursor."""
+        at = self.query_one(DataTable).cursor_row
+        return self._rows[at][0] if 0 <= at < len(self._rows) else None
+
+    def _fill(self) -> None:
+        self._put(self._rows)
+        if not self._rows:
+            self.query_one(DataTable).display = False
+            self.query_one("#listing-note", Static).update(plain(self._empty))
+
+    @on(DataTable.RowHighlighted)
+    def _highlighted(self, message: DataTable.RowHighlighted) -> None:
+        note = self._notes.get(message.row_key.value or "", "")
+        self.query_one("#listing-note", Static).update(plain(note))
+
+    @on(DataTable.RowSelected)
+    def _opened(self, message: DataTable.RowSelected) -> None:
+        if message.row_key.value is not None:
+            self._look(message.row_key.value)
 
 
 class Rows(_Table):

@@ -1,31 +1,33 @@
-"""Training: runs, the loss of the selected one as it comes, and the verdict of its gate."""
+"""Training: runs, the loss of the selected one as it comes, its page; what a run would need; data sets and evaluations."""
 
 from __future__ import annotations
 
 import asyncio
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from textual import on
 from textual.widgets import DataTable, Static
 
-from holdfast.client import operations
-from holdfast_tui import actions
+from holdfast.client import datasets, training
+from holdfast.parts import record, records
+from holdfast_tui import actions, trained
 from holdfast_tui.messages import Told
 from holdfast_tui.reading import (
     brief,
+    bytes_told,
     figure,
     number,
-    record,
-    records,
+    plain,
     revocation,
+    row,
     seconds_told,
-    texts,
     told,
     verdict,
 )
-from holdfast_tui.screens.dialogs import Field, Form, Reading
+from holdfast_tui.screens import results
+from holdfast_tui.screens.dialogs import Decision, Field, Form, Reading
 from holdfast_tui.screens.section import Section, columns, selected
 from holdfast_tui.widgets.chart import LossChart
 
@@ -36,13 +38,24 @@ if TYPE_CHECKING:
     from textual.widget import Widget
 
     from holdfast.canonical import Json
+    from holdfast.client.connection import Client
     from holdfast_tui.feed import Feed
+
+    class Start(Protocol):
+        """Starts a run, or an estimate of one, once its data are prepared."""
+
+        async def __call__(
+            self, client: Client, recipe: Path, model: str, *, quarantine: bool, tell: training.Tell
+        ) -> int:
+            """Do it; gives the job."""
+
 
 _RUNS = (("run", 5), ("state", 14), ("recipe", 18), ("base", 12), ("steps", 6), ("loss", 7), ("gate", 6))
 _EMPTY = (
-    "No runs yet.\n\nPress t to start one by the path of its recipe, for example bundles/starter/adapt.toml."
+    "No runs yet.\n\nPress t to start one by the path of its recipe, for example bundles/starter/adapt.toml;\n"
+    "e says before what it would need."
 )
-STOPPED = ("cancelled", "interrupted", "failed")
+_OTHERS = ("train.replay", "train.estimate", "dataset.prepare")  # work that is stopped as a run is
 
 
 class TrainingSection(Section):
@@ -56,7 +69,7 @@ class TrainingSection(Section):
         super().__init__()
         self._runs: dict[int, dict[str, Json]] = {}
         self._feed: Feed | None = None
-        self._recipe = ""
+        self._asked = {"recipe": "", "model": "starter", "quarantine": ""}  # by the last form
         self._new: int | None = None  # a run that was just started here, to be selected once it is listed
 
     def body(self) -> Iterator[Widget]:
@@ -110,7 +123,7 @@ class TrainingSection(Section):
 
     def _revocation(self, run: dict[str, Json]) -> tuple[str, str]:
         """Say whether what a run made may still be used."""
-        return revocation(self.console_app.artefacts.get(str(run.get("adapter"))))
+        return revocation(self.console_app.artefacts.get(str(run.get("adapter") or run.get("model"))))
 
     def _selected(self) -> dict[str, Json] | None:
         key = selected(self.query_one("#runs", DataTable))
@@ -145,20 +158,23 @@ class TrainingSection(Section):
                 f"step {told(feed.figures.get('step'))} of {feed.steps}",
                 f"{figure(feed.figures.get('tokens_per_second'), 0)} tokens/s",
                 f"{seconds_told(feed.figures.get('eta_s'))} left",
+                "c stops it",
             ]
         elif not feed.ended and feed.step:
             parts.append(feed.step)
         elif run.get("tokens_per_second") is not None:
             parts += [
                 f"{figure(run['tokens_per_second'], 0)} tokens/s",
-                f"adapter {brief(run.get('adapter'))}",
+                f"made {brief(run.get('adapter') or run.get('model'))}",
             ]
         elif feed.error is not None:
             parts.append(feed.error.message)
         if run.get("gate") is not None:
             parts.append(f"gate: {verdict(run['gate'])}, Enter shows why")
+        if run.get("resumable"):
+            parts.append("s goes on with it, d gives it up")
         why = self._revocation(run)[1]
-        self.query_one("#run-line", Static).update(" · ".join(parts) + (f"\n{why}" if why else ""))
+        self.query_one("#run-line", Static).update(plain(" · ".join(parts) + (f"\n{why}" if why else "")))
 
     def handlers(self) -> Mapping[str, Callable[[], None]]:
         """Name what does this section's actions.
@@ -166,104 +182,214 @@ class TrainingSection(Section):
         Returns:
             By action.
         """
+        app = self.console_app
         return {
             "train": self._train,
+            "estimate": self._estimate,
             "cancel": self._cancel,
             "resume": self._resume,
-            "replay": lambda: self._again("replay", "The replay made the same adapter, bit for bit."),
+            "discard": self._discard,
+            "replay": self._replay,
             "gate": self._gate,
+            "datasets": lambda: results.datasets(app),
+            "evaluations": lambda: results.evaluations(app),
+            "compare": lambda: results.compare(app, self._selected()),
         }
 
-    def _train(self) -> None:
-        self.app.push_screen(
-            Form(
-                "Start a run",
-                [Field("recipe", "Path of the recipe", self._recipe), Field("model", "Base", "starter")],
-                note="The recipe and the data it names are read by this terminal and sent to the daemon.",
-            ),
-            self._train_named,
-        )
+    # --- starting
 
-    def _train_named(self, answer: dict[str, str] | None) -> None:
+    def _train(self) -> None:
+        note = "The run begins once its data are prepared; stay in the console until then."
+        self._ask("Start a run", note, training.start)
+
+    def _estimate(self) -> None:
+        note = "A few passes are measured on the real model. Nothing is started."
+        self._ask("Estimate a run", note, training.estimate)
+
+    def _ask(self, title: str, note: str, start: Start) -> None:
+        asked = self._asked
+        form = Form(
+            title,
+            [
+                Field("recipe", "Path of the recipe", asked["recipe"]),
+                Field("model", "Base: a name, a digest, or a run that made a model", asked["model"]),
+                Field(
+                    "quarantine",
+                    "Set malformed rows aside instead of stopping",
+                    asked["quarantine"],
+                    switch=True,
+                ),
+            ],
+            note=f"The recipe and the data it names are read by this terminal and sent to the daemon. {note}",
+        )
+        self.app.push_screen(form, partial(self._asked_for, start))
+
+    def _asked_for(self, start: Start, answer: dict[str, str] | None) -> None:
         if answer is not None:
-            self._recipe = answer["recipe"].strip()
-            path = Path(self._recipe).expanduser()
-            self.console_app.begin(
-                "sending the recipe and its data", partial(self._start, path, answer["model"].strip())
+            self._asked = {name: text.strip() for name, text in answer.items()}
+            recipe = Path(self._asked["recipe"]).expanduser()
+            self.console_app.begin("sending the recipe and its data", partial(self._start, start, recipe))
+
+    async def _start(self, start: Start, recipe: Path) -> None:
+        asked, app = self._asked, self.console_app
+        await asyncio.to_thread(datasets.recipe_of, recipe)  # every mistake is told before anything is sent
+        with app.preparing(f"preparing the data of {recipe.name}") as show:
+
+            def tell(entry: dict[str, Json]) -> None:
+                show(entry)
+                noticed = trained.noticed(record(entry.get("result")))
+                if noticed:
+                    app.post_message(Told(noticed))
+
+            job = await app.link.do(
+                lambda client: start(
+                    client, recipe, asked["model"], quarantine=bool(asked["quarantine"]), tell=tell
+                )
+            )
+        if start is training.estimate:
+            app.follow(job, f"estimate of {recipe.name}", partial(self._estimated, recipe.name))
+            app.look()
+        else:
+            self._followed(
+                job, "Run {} is done. z on Serving converts what it made, then g here decides its gate."
             )
 
-    async def _start(self, recipe: Path, model: str) -> None:
-        await asyncio.to_thread(
-            operations.data_files, recipe
-        )  # every mistake is told before anything is sent
-        app = self.console_app
-        job = await app.link.do(lambda client: operations.start_training(client, recipe, model))
-        self._followed(
-            job, "Run {} is done. z on Serving converts its adapter, then g here decides its gate."
-        )
+    def _estimated(self, name: str, result: dict[str, Json]) -> str:
+        """Show an estimate where nothing else is being done, else tell it in a sentence."""
+        found = record(result.get("estimate"))
+        if self.app.screen is not self:
+            return f"The estimate of {name}: {trained.needs(found)}"
+        told_ = [*trained.estimate(found), "", "Nothing was started: t starts the run."]
+        self.app.push_screen(Reading(f"What a run of {name} needs, estimated", "\n".join(told_)))
+        return ""
 
     def _followed(self, job: int, ending: str) -> None:
         self._new = job
         self._feed = self.console_app.follow(job, f"run {job}", lambda _: ending.format(job))
         self.console_app.look()
 
+    # --- what is done with a run
+
     def _cancel(self) -> None:
         run = self._selected()
-        if run is None or run["state"] != "running":
-            self.notify("Select a run that is running.", markup=False)
-            return
-        job = number(run["number"])
+        if run is not None and run["state"] == "running":
+            job, told_ = (
+                number(run["number"]),
+                "Run {} stops at its next step, with a checkpoint. s resumes it.",
+            )
+        else:
+            jobs = records((self.console_app.status or {}).get("jobs"))
+            others = [number(one.get("job")) for one in jobs if one.get("action") in _OTHERS]
+            if not others:
+                self.notify("Select a run that is running.", markup=False)
+                return
+            job, told_ = others[-1], "Job {} stops at its next step."
 
         async def work() -> None:
             await self.console_app.link.call("POST", f"/v1/jobs/{job}/cancel")
-            self.console_app.post_message(
-                Told(f"Run {job} stops at its next step, with a checkpoint. s resumes it.")
-            )
+            self.console_app.post_message(Told(told_.format(job)))
 
-        self.console_app.begin(f"stopping run {job}", work)
+        self.console_app.begin(f"stopping {job}", work)
+
+    def _stopped(self) -> int | None:
+        """Give the number of the selected run if it was stopped."""
+        run = self._selected()
+        if run is None or run["state"] not in trained.STOPPED:
+            self.notify("Select a run that was stopped.", markup=False)
+            return None
+        return number(run["number"])
 
     def _resume(self) -> None:
-        run = self._selected()
-        if run is None or run["state"] not in STOPPED:
-            self.notify("Select a run that was stopped.", markup=False)
+        stopped = self._stopped()
+        if stopped is None:
             return
-        number_ = number(run["number"])
 
         async def work() -> None:
-            answer = await self.console_app.link.call("POST", f"/v1/runs/{number_}/resume")
-            self._followed(number(answer["job"]), "Run {} is done.")
+            job = await self.console_app.link.do(lambda client: training.resume(client, stopped))
+            self._followed(job, "Run {} is done.")
 
-        self.console_app.begin(f"resuming run {number_}", work)
+        self.console_app.begin(f"resuming run {stopped}", work)
 
-    def _gate(self) -> None:
-        self._again("gate", "The gate is decided: Enter on the run shows why.", {"quantization": "q8_0"})
+    def _discard(self) -> None:
+        stopped = self._stopped()
+        if stopped is not None:
+            self.app.push_screen(
+                Decision(
+                    f"Give up run {stopped}",
+                    "Its checkpoints are removed, which frees their space. It can't go on afterwards; the record of it stays.",
+                    "give it up",
+                ),
+                partial(self._discarded, stopped),
+            )
 
-    def _again(self, what: str, ending: str, body: dict[str, Json] | None = None) -> None:
+    def _discarded(self, stopped: int, answer: bool | None) -> None:  # noqa: FBT001 - a dialog's answer
+        async def work() -> None:
+            found = await self.console_app.link.do(lambda client: training.discard(client, stopped))
+            freed = bytes_told(found.get("bytes"))
+            self.console_app.post_message(Told(f"Run {stopped} is given up; {freed} are free again."))
+
+        if answer:
+            self.console_app.begin(f"giving run {stopped} up", work)
+
+    def _done(self) -> int | None:
+        """Give the number of the selected run if it is done."""
         run = self._selected()
         if run is None or run["state"] != "done":
             self.notify("Select a run that is done.", markup=False)
+            return None
+        return number(run["number"])
+
+    def _replay(self) -> None:
+        run = self._done()
+        if run is not None:
+            label = "Also where software or machine are not those of the run (--anyway)"
+            self.app.push_screen(
+                Form(
+                    f"Replay run {run}",
+                    [Field("anyway", label, switch=True)],
+                    note="It must make the same, bit for bit. If it goes another way, it ends there, and says at which step.",
+                ),
+                partial(self._replayed, run),
+            )
+
+    def _replayed(self, run: int, answer: dict[str, str] | None) -> None:
+        async def work() -> None:
+            app, anyway = self.console_app, bool(answer and answer["anyway"])
+            job = await app.link.do(lambda client: training.replay(client, str(run), anyway=anyway))
+            app.follow(
+                job, f"replay of run {run}", lambda _: f"The replay of run {run} made the same, bit for bit."
+            )
+            app.look()
+
+        if answer is not None:
+            self.console_app.begin("asking for the replay", work)
+
+    def _gate(self) -> None:
+        run = self._done()
+        if run is None:
             return
-        number_ = number(run["number"])
 
         async def work() -> None:
             app = self.console_app
-            answer = await app.link.call("POST", f"/v1/runs/{number_}/{what}", body)
-            app.follow(number(answer["job"]), f"{what} of run {number_}", lambda _: ending)
+            body: dict[str, Json] = {"quantization": "q8_0"}
+            job = training.job(await app.link.call("POST", f"/v1/runs/{run}/gate", body))
+            app.follow(
+                job, f"gate of run {run}", lambda _: "The gate is decided: Enter on the run shows why."
+            )
             app.look()
 
-        self.console_app.begin(f"asking for the {what}", work)
+        self.console_app.begin("asking for the gate", work)
 
     @on(DataTable.RowSelected, "#runs")
     def _open(self, message: DataTable.RowSelected) -> None:
-        run = self._runs.get(int(message.row_key.value or 0))
-        if run is None:
-            return
-        gate = record(run.get("gate"))
-        lines = [
-            *(f"{name:18} {told(value)}" for name, value in run.items() if name != "gate"),
-            "",
-            *filter(None, [self._revocation(run)[1]]),
-            f"gate {verdict(run.get('gate'))}" if gate else "The gate was not decided yet: g decides it.",
-            *(f"  {reason}" for reason in texts(gate.get("reasons"))),
-        ]
-        self.app.push_screen(Reading(f"Run {run['number']}", "\n".join(lines)))
+        if message.row_key.value is not None:
+            self.console_app.begin("reading the run", partial(self._read, message.row_key.value))
+
+    async def _read(self, run: str) -> None:
+        found = await self.console_app.link.do(lambda client: training.show(client, run))
+        feed = self.console_app.feeds.get(int(run))
+        if feed is not None and feed.figures and not record(found.get("figures")):
+            found = trained.so_far(found, feed.figures)
+        revoked = self._revocation(found)[1]
+        lines = [*([row("", revoked, 0), ""] if revoked else []), *trained.page(found)]
+        self.app.push_screen(Reading(f"Run {run}", "\n".join(lines)))

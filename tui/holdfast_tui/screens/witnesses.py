@@ -10,9 +10,10 @@ from urllib.parse import quote
 from textual import on
 from textual.widgets import DataTable, Static
 
+from holdfast.parts import records
 from holdfast_tui import actions, files
 from holdfast_tui.messages import Told
-from holdfast_tui.reading import NOTHING, age, line, minute, number, plain, records, row, told
+from holdfast_tui.reading import NOTHING, age, line, minute, number, plain, row, told
 from holdfast_tui.screens.dialogs import Field, Form, Reading
 from holdfast_tui.screens.section import Section, columns, selected
 

@@ -12,9 +12,10 @@ from rich.text import Text
 from textual.containers import Horizontal, Vertical
 from textual.widgets import Static
 
+from holdfast.parts import record
 from holdfast_tui.actions import SECTIONS
 from holdfast_tui.health import attention
-from holdfast_tui.reading import SHOWN_DIGITS, banner, number, record, texts, told
+from holdfast_tui.reading import SHOWN_DIGITS, banner, number, texts, told
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -76,7 +77,6 @@ class TrustStrip(Vertical):
         line = Text(no_wrap=True)
         for at, name in enumerate(SECTIONS, 1):
             line.append(f" {at} {name.capitalize()} ", style="reverse bold" if name == section else "")
-            line.append(" ")
         self.query_one("#tabs", Static).update(line)
 
     def show(

@@ -19,29 +19,72 @@ from holdfast.audit.params import (
     Text,
 )
 from holdfast.audit.registry.declare import Action, act, fact
-from holdfast.audit.registry.shared import ARTEFACT, ARTEFACTS, CALLED, FIGURES, KEY, LABEL, NAME, PERSON
+from holdfast.audit.registry.shared import (
+    ARTEFACT,
+    ARTEFACTS,
+    CALLED,
+    FIGURES,
+    KEY,
+    LABEL,
+    NAME,
+    PERSON,
+)
 
 _TAKEN_IN: Fields = {"artefacts": ListOf(ARTEFACT, 1)}
 _SCORES = MapOf(MapOf(MapOf(NUMBER, 256), 256), 16)  # by engine, suite and section
 _REPLAYED: Fields = {
     "run": DIGEST,
-    "adapter_digest": DIGEST,
-    "replayed_digest": DIGEST,
+    "adapter_digest": DIGEST,  # of what the run made: an adapter, or a whole model
+    "replayed_digest": Nullable(DIGEST),  # none if the replay was ended where it diverged
     "equal": FLAG,
+    "diverged": Nullable(COUNT),  # the first step whose state hash differs
+    "differences": ListOf(Text(400), 64),  # of the two environments
     "seconds": NUMBER,
 }
+METHODS = ("sft", "cpt", "dpo")
+TUNINGS = ("lora", "rslora", "dora", "full")
+_MADE: Fields = {"adapter": Optional(DIGEST), "model": Optional(DIGEST)}  # exactly one of them
+_JUDGED = Record(
+    {
+        "on": Text(64),  # the engine
+        "suite": NAME,
+        "section": NAME,
+        "rule": Choice(("minimum", "improvement", "non_inferiority")),
+        "holds": FLAG,
+        "verdict": Choice(("better", "same", "worse within noise", "regression")),
+    }
+)
 _MODEL = Text(512)  # a model's id: base and adapter, each with its version
 _SEALED: Fields = {"commitments": MapOf(DIGEST, 4), "sealed_for": Hex(32)}
 _ANSWER: Fields = {"model": _MODEL, "tenant": PERSON, **_SEALED}
 _COUNTED: Fields = {**_ANSWER, "completion_tokens": COUNT, "milliseconds": NUMBER}
 
 ACTIONS: tuple[tuple[Action, ...], ...] = (
-    fact(
-        "dataset.added",
-        "A data set was added.",
-        "{who} added the data set[ {it}]",
-        _TAKEN_IN,
-        serves="CM-8 SR-4",
+    act(
+        "dataset.prepare",
+        "Preparing a data set",
+        "{who} prepares the data set {name} from {files} files for {method}[, compared with {suites#} suites]",
+        {
+            "name": NAME,
+            "method": Choice(METHODS),
+            "files": COUNT,
+            "quarantine": FLAG,
+            "heldout": NUMBER,
+            "suites": MapOf(DIGEST, 64),
+        },
+        done={
+            "dataset": DIGEST,
+            "artefacts": ARTEFACTS,
+            "form": Choice(("messages", "completion", "text", "preference")),
+            "rows": COUNT,
+            "held_out": COUNT,
+            "quarantined": COUNT,
+            "duplicates": COUNT,
+            "near_duplicates": COUNT,
+            "overlap": MapOf(COUNT, 64),
+        },
+        done_says="{who} prepared the data set {dataset}: {rows} rows to train on, {held_out} held out, {quarantined} set aside",
+        serves="CM-8 SI-7 SR-4",
     ),
     fact(
         "recipe.added",
@@ -62,22 +105,53 @@ ACTIONS: tuple[tuple[Action, ...], ...] = (
             "tokenizer": DIGEST,
             "data": MapOf(DIGEST, 128),
             "datasets": ListOf(DIGEST, 128),
+            "method": Choice(METHODS),
+            "tuning": Choice(TUNINGS),
+            "quarantine": FLAG,
+            "suite": Optional(DIGEST),  # by which it may stop early
             "resumes": Nullable(SEQ),
         },
         done={
             "run": DIGEST,
-            "adapter": DIGEST,
+            **_MADE,
             "artefacts": ARTEFACTS,
             "steps": COUNT,
             "tokens": COUNT,
             "tokens_per_second": NUMBER,
             "seconds": NUMBER,
             "final_loss": Nullable(NUMBER),
+            "stopped_early": FLAG,
             "telemetry": DIGEST,
+            "states": DIGEST,
+            "estimate": FIGURES,
+            "figures": FIGURES,
         },
-        done_says="{who} trained the adapter {adapter} in {steps} steps over {tokens} tokens[, loss {final_loss}]",
-        short={"steps": COUNT},
+        done_says="{who} trained[ the adapter {adapter}][ the model {model}] in {steps} steps over {tokens} tokens[, loss {final_loss}]",
+        short={"steps": COUNT, "figures": FIGURES},
         serves="CM-3 SR-4",
+    ),
+    fact(
+        "train.discarded",
+        "The checkpoints of a stopped run were given up.",
+        "{who} gave up the checkpoints of run {run}, {bytes} bytes",
+        {"run": SEQ, "bytes": COUNT},
+        serves="CM-3",
+    ),
+    act(
+        "train.estimate",
+        "Estimating a training run",
+        "{who} has a run of the recipe {recipe_name} on {base_name} estimated",
+        {
+            "recipe": DIGEST,
+            "recipe_name": CALLED,
+            "base": DIGEST,
+            "base_name": NAME,
+            "tokenizer": DIGEST,
+            "data": MapOf(DIGEST, 128),
+        },
+        done={"estimate": FIGURES},
+        done_says="{who} had a run estimated",
+        serves="CM-3",
     ),
     act(
         "train.replay",
@@ -92,11 +166,12 @@ ACTIONS: tuple[tuple[Action, ...], ...] = (
     act(
         "eval.run",
         "An evaluation",
-        "{who} evaluates[ the run {run}][ the base {base}][ with the adapter {adapter}] on {suites#} suites[: {suites}]",
+        "{who} evaluates[ the run {run}][ the base {base}][ the model {model}][ with the adapter {adapter}] on {suites#} suites[: {suites}]",
         {
             "suites": MapOf(DIGEST, 64),
             "run": Optional(DIGEST),
             "base": Optional(DIGEST),
+            "model": Optional(DIGEST),
             "adapter": Optional(Nullable(DIGEST)),
             "engine": Optional(Text(64)),
         },
@@ -112,13 +187,15 @@ ACTIONS: tuple[tuple[Action, ...], ...] = (
     fact(
         "gate.decided",
         "The gate compared two evaluations and decided whether a model may be used.",
-        "The gate decided on the adapter {adapter}: go is {go}[, because {reasons}]",
+        "The gate decided on[ the adapter {adapter}][ the model {model}]: go is {go}[, because {reasons}]",
         {
             "run": DIGEST,
-            "adapter": DIGEST,
+            **_MADE,
             "evaluation": DIGEST,
+            "suites": MapOf(DIGEST, 64),
             "go": FLAG,
             "reasons": ListOf(Text(1_000), 256),
+            "judged": ListOf(_JUDGED, 256),
         },
         serves="CM-3 CM-5 SI-7",
     ),
@@ -133,13 +210,24 @@ ACTIONS: tuple[tuple[Action, ...], ...] = (
         serves="CM-3 SI-7 SR-4",
     ),
     act(
+        "model.merge",
+        "Merging an adapter into its base",
+        "{who} merges the adapter {adapter} into the base {base}",
+        {"base": DIGEST, "adapter": DIGEST},
+        done={"model": DIGEST, "likeness": FIGURES, "artefacts": ARTEFACTS},
+        done_says="{who} made the model {model}",
+        serves="CM-3 SI-7 SR-4",
+    ),
+    act(
         "serve.start",
         "Starting to serve",
-        "{who} starts to serve {model}[ with the adapters {adapters}]",
-        {"model": NAME, "gguf": DIGEST, "adapters": ListOf(DIGEST, 64)},
+        "{who} starts to serve {model}[ with the adapters {adapters}][, released as {released}]",
+        {"model": NAME, "gguf": DIGEST, "adapters": ListOf(DIGEST, 64), "released": MapOf(SEQ, 32)},
         done={
             "address": Text(256),
-            "models": ListOf(Record({"id": _MODEL, "digest": DIGEST, "label": LABEL}), 65),
+            "models": ListOf(
+                Record({"id": _MODEL, "digest": DIGEST, "label": LABEL, "release": Nullable(SEQ)}), 97
+            ),
         },
         done_says="{who} serves {models#} models at {address}",
         serves="CM-3 SI-7",
@@ -148,8 +236,8 @@ ACTIONS: tuple[tuple[Action, ...], ...] = (
         "serve.stop",
         "Stopping to serve",
         "{who} stops to serve what event {started} started[ ({why}): {models}]",
-        {"started": SEQ, "why": Optional(Choice(("revoked",))), "models": Optional(MapOf(DIGEST, 65))},
-        done={"started": SEQ, "models": Optional(ListOf(_MODEL, 65)), "told": Optional(FLAG)},
+        {"started": SEQ, "why": Optional(Choice(("revoked",))), "models": Optional(MapOf(DIGEST, 97))},
+        done={"started": SEQ, "models": Optional(ListOf(_MODEL, 97)), "told": Optional(FLAG)},
         done_says="{who} stopped to serve what event {started} started[: {models}]",
         serves="CM-3 IR-4",
         essential=True,
@@ -192,7 +280,7 @@ ACTIONS: tuple[tuple[Action, ...], ...] = (
     act(
         "answer",
         "Answering an application's request",
-        "{who} asks {model}, with a prompt of {prompt_tokens} tokens",
+        "{who} asks {model}[ (release {release})], with a prompt of {prompt_tokens} tokens",
         {
             "model": _MODEL,
             "model_digest": DIGEST,
@@ -200,6 +288,7 @@ ACTIONS: tuple[tuple[Action, ...], ...] = (
             "tenant": PERSON,
             "key": Text(64),
             "prompt_tokens": COUNT,
+            "release": Optional(SEQ),  # the request of the release that the model id is an alias of
             **_SEALED,
         },
         done={**_COUNTED, "finish_reason": Choice(("stop", "length"))},

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from holdfast.api import messages
+from holdfast.daemon import servekeys
 from holdfast.daemon.routes.base import Routes, answer, read, started
 
 if TYPE_CHECKING:
@@ -59,11 +60,9 @@ class Served(Routes):
         """``POST /v1/serving/keys``."""
         session = self.session(request)
         asked = await read(request, messages.KeyRequest)
-        return answer(await self.services.serving.create_key(self.services, session, asked))
+        return answer(await servekeys.create(self.services, session, asked))
 
     async def revoke_key(self, request: Request) -> Response:
         """``DELETE /v1/serving/keys/{key}``."""
         session = self.session(request)
-        return answer(
-            await self.services.serving.revoke_key(self.services, session, request.path_params["key"])
-        )
+        return answer(await servekeys.revoke(self.services, session, request.path_params["key"]))

@@ -1,4 +1,4 @@
-"""Routes: models, runs, evaluations and jobs."""
+"""Routes: models, evaluations and jobs."""
 
 from __future__ import annotations
 
@@ -7,13 +7,8 @@ from typing import TYPE_CHECKING
 
 from starlette.responses import StreamingResponse
 
-from holdfast import canonical
 from holdfast.api import messages
-from holdfast.daemon import (
-    evaluation,
-    models,
-    training,
-)
+from holdfast.daemon import evaluation, evaluations, merging, models
 from holdfast.daemon.routes.base import Routes, answer, integer, number, read, started
 
 if TYPE_CHECKING:
@@ -27,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Work(Routes):
-    """Routes: models, runs, evaluations and jobs."""
+    """Routes: models, evaluations and jobs."""
 
     @property
     def table(self) -> Table:
@@ -36,13 +31,12 @@ class Work(Routes):
             ("GET", "/v1/artefacts", self.artefacts),
             ("GET", "/v1/artefacts/{name}", self.artefact),
             ("POST", "/v1/models/convert", self.convert),
-            ("GET", "/v1/runs", self.runs),
-            ("POST", "/v1/runs", self.train),
-            ("GET", "/v1/runs/{run}", self.run),
-            ("POST", "/v1/runs/{run}/replay", self.replay),
-            ("POST", "/v1/runs/{run}/resume", self.resume),
+            ("POST", "/v1/models/merge", self.merge),
             ("POST", "/v1/runs/{run}/gate", self.gate),
+            ("GET", "/v1/evaluations", self.evaluations),
             ("POST", "/v1/evaluations", self.evaluate),
+            ("GET", "/v1/evaluations/{name}", self.evaluation),
+            ("GET", "/v1/comparison", self.compare),
             ("GET", "/v1/jobs/{job}", self.job),
             ("GET", "/v1/jobs/{job}/events", self.job_events),
             ("POST", "/v1/jobs/{job}/cancel", self.cancel),
@@ -74,46 +68,11 @@ class Work(Routes):
         asked = await read(request, messages.ConvertRequest)
         return started(await models.convert(self.services, session, asked))
 
-    async def runs(self, request: Request) -> Response:
-        """``GET /v1/runs``."""
-        self.session(request)
-        return answer({"runs": list(training.summaries(self.services))})
-
-    async def run(self, request: Request) -> Response:
-        """``GET /v1/runs/{run}``."""
-        self.session(request)
-        found, params, result = training.find_run(self.services, request.path_params["run"])
-        manifest = canonical.decode(
-            (self.services.store.folder(found.digest) / training.RUN_FILE).read_bytes(),
-            limit=messages.MAX_BODY,
-            what="The run's manifest",
-        )
-        gate = self.services.state.gates.get(found.digest)
-        return answer(
-            {
-                "artefact": models.shown(self.services, found),
-                "params": params,
-                "result": {name: value for name, value in result.items() if name != "artefacts"},
-                "manifest": manifest,
-                "gate": gate,
-            }
-        )
-
-    async def train(self, request: Request) -> Response:
-        """``POST /v1/runs``."""
+    async def merge(self, request: Request) -> Response:
+        """``POST /v1/models/merge``."""
         session = self.session(request)
-        asked = await read(request, messages.TrainRequest)
-        return started(await training.submit(self.services, session, asked))
-
-    async def replay(self, request: Request) -> Response:
-        """``POST /v1/runs/{run}/replay``."""
-        session = self.session(request)
-        return started(await training.replay(self.services, session, request.path_params["run"]))
-
-    async def resume(self, request: Request) -> Response:
-        """``POST /v1/runs/{run}/resume``."""
-        session = self.session(request)
-        return started(await training.resume(self.services, session, number(request, "run")))
+        asked = await read(request, messages.MergeRequest)
+        return started(await merging.merge(self.services, session, asked))
 
     async def gate(self, request: Request) -> Response:
         """``POST /v1/runs/{run}/gate``."""
@@ -126,6 +85,26 @@ class Work(Routes):
         session = self.session(request)
         asked = await read(request, messages.EvaluateRequest)
         return started(await evaluation.evaluate(self.services, session, asked))
+
+    async def evaluations(self, request: Request) -> Response:
+        """``GET /v1/evaluations``."""
+        self.session(request)
+        return answer({"evaluations": list(evaluations.summaries(self.services))})
+
+    async def evaluation(self, request: Request) -> Response:
+        """``GET /v1/evaluations/{name}``."""
+        self.session(request)
+        return answer(await evaluations.shown(self.services, request.path_params["name"]))
+
+    async def compare(self, request: Request) -> Response:
+        """``GET /v1/comparison?first=&second=&examples=``."""
+        session = self.session(request)
+        first, second = (request.query_params.get(name, "") for name in ("first", "second"))
+        examples = integer(request.query_params.get("examples", "5"), "examples")
+        found = await evaluations.compare(
+            self.services, session, first, second, min(examples, messages.MAX_EXAMPLES)
+        )
+        return answer(found)
 
     async def job(self, request: Request) -> Response:
         """``GET /v1/jobs/{job}``."""

@@ -122,8 +122,9 @@ COMMENT ON COLUMN model_data.distance IS 'Steps between them.';
 
 CREATE VIEW gates AS
 SELECT
-    seq, time, person, params->>'run' AS run, params->>'adapter' AS adapter, params->>'evaluation' AS evaluation,
-    TRY_CAST(params->>'go' AS BOOLEAN) AS go, TRY_CAST(params->'reasons' AS VARCHAR[]) AS reasons
+    seq, time, person, params->>'run' AS run, params->>'adapter' AS adapter, params->>'model' AS model,
+    params->>'evaluation' AS evaluation, TRY_CAST(params->>'go' AS BOOLEAN) AS go,
+    TRY_CAST(params->'reasons' AS VARCHAR[]) AS reasons
 FROM events
 WHERE action = 'gate.decided';
 COMMENT ON VIEW gates IS 'Every verdict on whether what a run made may be used.';
@@ -131,15 +132,43 @@ COMMENT ON COLUMN gates.seq IS 'The event.';
 COMMENT ON COLUMN gates.time IS 'When it was decided, UTC.';
 COMMENT ON COLUMN gates.person IS 'Who had it judged.';
 COMMENT ON COLUMN gates.run IS 'Digest of the run.';
-COMMENT ON COLUMN gates.adapter IS 'Digest of the adapter.';
+COMMENT ON COLUMN gates.adapter IS 'Digest of the adapter; null if the run made a whole model.';
+COMMENT ON COLUMN gates.model IS 'Digest of the whole model; null if the run made an adapter.';
 COMMENT ON COLUMN gates.evaluation IS 'Digest of the evaluation it rests on.';
-COMMENT ON COLUMN gates.go IS 'Whether the adapter may be used.';
+COMMENT ON COLUMN gates.go IS 'Whether the adapter or model may be used.';
 COMMENT ON COLUMN gates.reasons IS 'Why, one text for each rule.';
+
+CREATE VIEW gate_rules AS
+SELECT
+    seq, time, run, engine, suite, suites->>suite AS suite_digest, section, rule, holds, verdict
+FROM (
+    SELECT
+        seq, time, run, suites, one->>'on' AS engine, one->>'suite' AS suite, one->>'section' AS section,
+        one->>'rule' AS rule, TRY_CAST(one->>'holds' AS BOOLEAN) AS holds, one->>'verdict' AS verdict
+    FROM (
+        SELECT
+            seq, time, params->>'run' AS run, params->'suites' AS suites,
+            unnest(TRY_CAST(params->'judged' AS JSON[])) AS one
+        FROM events
+        WHERE action = 'gate.decided' AND json_type(params, '$.judged') = 'ARRAY'
+    )
+);
+COMMENT ON VIEW gate_rules IS 'What gates decided on each of their rules, on each engine.';
+COMMENT ON COLUMN gate_rules.seq IS 'The event of the gate.';
+COMMENT ON COLUMN gate_rules.time IS 'When it was decided, UTC.';
+COMMENT ON COLUMN gate_rules.run IS 'Digest of the run.';
+COMMENT ON COLUMN gate_rules.engine IS 'transformers, or the quantization of the file that was judged.';
+COMMENT ON COLUMN gate_rules.suite IS 'Name of the suite.';
+COMMENT ON COLUMN gate_rules.suite_digest IS 'Its digest.';
+COMMENT ON COLUMN gate_rules.section IS 'The section: all, primary or a name.';
+COMMENT ON COLUMN gate_rules.rule IS 'minimum, improvement or non_inferiority.';
+COMMENT ON COLUMN gate_rules.holds IS 'Whether the rule holds.';
+COMMENT ON COLUMN gate_rules.verdict IS 'What the change is: better, same, worse within noise or regression.';
 
 CREATE VIEW runs AS
 SELECT
     seq, started, ended, seconds, person, outcome, outcome_seq, subject_digest AS recipe, result->>'run' AS run,
-    result->>'adapter' AS adapter, TRY_CAST(result->>'steps' AS BIGINT) AS steps,
+    result->>'adapter' AS adapter, result->>'model' AS model, TRY_CAST(result->>'steps' AS BIGINT) AS steps,
     TRY_CAST(result->>'tokens' AS BIGINT) AS tokens, TRY_CAST(result->>'final_loss' AS DOUBLE) AS final_loss,
     result->>'telemetry' AS telemetry, level, compartments, zones, asked
 FROM acts
@@ -154,7 +183,8 @@ COMMENT ON COLUMN runs.outcome IS 'done, failed, cancelled, interrupted or open.
 COMMENT ON COLUMN runs.outcome_seq IS 'Sequence number of the outcome.';
 COMMENT ON COLUMN runs.recipe IS 'Digest of the recipe.';
 COMMENT ON COLUMN runs.run IS 'Digest of the run''s record.';
-COMMENT ON COLUMN runs.adapter IS 'Digest of the adapter that it made.';
+COMMENT ON COLUMN runs.adapter IS 'Digest of the adapter that it made, if it made one.';
+COMMENT ON COLUMN runs.model IS 'Digest of the whole model that it made, if it made one.';
 COMMENT ON COLUMN runs.steps IS 'Optimiser steps done.';
 COMMENT ON COLUMN runs.tokens IS 'Tokens trained on.';
 COMMENT ON COLUMN runs.final_loss IS 'Loss at the end.';

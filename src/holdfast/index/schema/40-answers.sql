@@ -4,7 +4,7 @@ CREATE VIEW answers AS
 SELECT
     seq, started, ended, seconds, person AS application, asked->>'tenant' AS tenant, asked->>'key' AS key,
     asked->>'model' AS model, coalesce(asked->>'model_digest', subject_digest) AS weights,
-    asked->>'adapter_digest' AS adapter, level, compartments, zones, outcome, outcome_seq, result->>'error' AS error,
+    asked->>'adapter_digest' AS adapter, TRY_CAST(asked->>'release' AS BIGINT) AS release, level, compartments, zones, outcome, outcome_seq, result->>'error' AS error,
     result->>'finish_reason' AS finish_reason, TRY_CAST(asked->>'prompt_tokens' AS BIGINT) AS prompt_tokens,
     TRY_CAST(result->>'completion_tokens' AS BIGINT) AS completion_tokens, asked->'commitments'->>'prompt' AS prompt,
     result->'commitments'->>'answer' AS answer, asked->>'sealed_for' AS sealed_for
@@ -21,6 +21,7 @@ COMMENT ON COLUMN answers.key IS 'The key''s public part.';
 COMMENT ON COLUMN answers.model IS 'The model as the application named it.';
 COMMENT ON COLUMN answers.weights IS 'Digest of the quantized weights that answered.';
 COMMENT ON COLUMN answers.adapter IS 'Digest of the adapter that answered with them; null if none did.';
+COMMENT ON COLUMN answers.release IS 'The release behind the model id, if that is an alias.';
 COMMENT ON COLUMN answers.level IS 'Level of the answer''s label.';
 COMMENT ON COLUMN answers.compartments IS 'Compartments of the answer''s label.';
 COMMENT ON COLUMN answers.zones IS 'Residency zones of the answer''s label.';

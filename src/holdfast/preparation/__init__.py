@@ -1,0 +1,1 @@
+"""The preparation room: data files read, compared and split, in a confined worker or a bounded child. Workers import it alone."""

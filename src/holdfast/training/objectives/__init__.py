@@ -1,0 +1,1 @@
+"""What a run minimises: the likelihood of what is learnt (``sft``, ``cpt``), or a preference between answers (``dpo``)."""
