@@ -181,6 +181,7 @@ def main() -> None:
         environment.prepare(packed.precision.threads, scratch)
         os.environ["TRL_EXPERIMENTAL_SILENCE"] = "1"
         import datasets
+        import torch
 
         datasets.disable_progress_bars()
         (Path(scratch) / "data").mkdir()
@@ -198,6 +199,8 @@ def main() -> None:
                         runs[way].append(ours(loose, data))
                 else:
                     runs[way].append(ours(packed if way == "packed" else unpacked, data))
+                if way in PAIR and torch.are_deterministic_algorithms_enabled() is (way == "loose"):
+                    raise SystemExit(f"{way} did not run as it should: the libraries set determinism elsewhere")
             rates = {
                 way: statistics.mean(one["tokens_per_second"] for one in found) for way, found in runs.items()
             }
