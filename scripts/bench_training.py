@@ -200,7 +200,9 @@ def main() -> None:
                 else:
                     runs[way].append(ours(packed if way == "packed" else unpacked, data))
                 if way in PAIR and torch.are_deterministic_algorithms_enabled() is (way == "loose"):
-                    raise SystemExit(f"{way} did not run as it should: the libraries set determinism elsewhere")
+                    raise SystemExit(
+                        f"{way} did not run as it should: the libraries set determinism elsewhere"
+                    )
             rates = {
                 way: statistics.mean(one["tokens_per_second"] for one in found) for way, found in runs.items()
             }
