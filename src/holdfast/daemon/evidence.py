@@ -113,9 +113,8 @@ class Index:
         number = self._next
         waiting = self._waiting[number] = _Waiting(asyncio.get_running_loop().create_future(), progress)
         try:
-            await worker.send({"id": number, "request": request})
             async with asyncio.timeout(seconds):
-                message = await waiting.answered
+                message = await self._answer(worker, {"id": number, "request": request}, waiting)
         except TimeoutError as error:
             raise WorkerFailed(
                 "index.slow",
@@ -128,6 +127,14 @@ class Index:
         if isinstance(failure, dict):
             raise errors.from_dict(failure)
         return reply if isinstance(reply, dict) else {}
+
+    async def _answer(self, worker: Worker, message: dict[str, Json], waiting: _Waiting) -> dict[str, Json]:
+        try:
+            await worker.send(message)
+        except WorkerFailed:  # it is dying, and whoever listens to it learns of what
+            if worker is not self._worker:  # it was seen dead before this request was known to wait
+                raise _restarted() from None
+        return await waiting.answered
 
     async def _running(self, services: Services) -> Worker:
         async with self._starting:
