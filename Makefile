@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo test check bench-audit bench-import bench-training soak clean
+.PHONY: help setup demo test check bench bench-audit bench-import bench-serving bench-training soak clean
 
 help:  ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,11 @@ bench-import: $(READY)  ## Measure the import of a 2 GB base and of a delta; the
 
 bench-training: $(READY)  ## Measure training against a plain TRL script; the last line is JSON
 	@$(BIN)/python scripts/bench_training.py
+
+bench-serving: $(READY)  ## Measure serving against llama-server of the same source, built once; the last line is JSON
+	@$(BIN)/python -m scripts.bench_serving
+
+bench: bench-audit bench-import bench-training bench-serving  ## All of these, one after the other
 
 soak: $(READY)  ## 500 rounds of SIGKILL under load, then ten minutes of hostile files against readers and libraries
 	@$(BIN)/python -m scripts.soak_kills --rounds 500

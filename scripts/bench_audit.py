@@ -53,6 +53,7 @@ ANSWER = Draft(  # what a served model's worker records before it answers
         "adapter_digest": None,
         "tenant": "tenant",
         "key": "key-1",
+        "kind": "chat",
         "prompt_tokens": 128,
         "commitments": {"prompt": "sha256:" + 64 * "6"},
         "sealed_for": 64 * "7",

@@ -1,10 +1,12 @@
-"""The families' table: every family from training to a served file, and what each step costs in fidelity.
+"""The families' tables: every family from training to a served file, and what each step costs in fidelity.
 
     python scripts/families.py [FAMILY ...]
 
 For each family a tiny base is made and trained on the starter's texts, a LoRA is trained on it by the training worker, merged
 into it by the merging worker, and both ways to serve it are converted by the converting worker: the merged model, and the base
-with the adapter beside it. Prints a table, and the same as one line of JSON at the end.
+with the adapter beside it. The quantizing worker, calibrated on the starter's texts, makes every type of the Llama, and some of
+the others. Models that embed (``bert``, ``qwen3-embedding``) are converted and quantized. Prints tables, and the same as one line
+of JSON at the end.
 
 Training (bf16) and llama.cpp run in different processes, as on a site.
 """
@@ -27,14 +29,19 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # run as a file, only the script's own folder is on the path
 
+from scripts import tinyembedders  # noqa: E402 - as above
 from scripts.tinymodels import FAMILIES, make  # noqa: E402 - as above
 
 from holdfast import canonical  # noqa: E402 - after the path
 from holdfast.dataset import prepared, profile  # noqa: E402 - as above
+from holdfast.gguf import choice, quantizations  # noqa: E402 - as above
 
 DATA = ROOT / "bundles" / "starter" / "data" / "authority.jsonl"
 HIDDEN, LAYERS, VOCABULARY, STEPS = 256, 2, 640, 150  # a row of 256 is the least that Q4_K takes
-KINDS = ("f16", "q8_0", "q4_k_m")
+FLOOR = choice.Floor().to_json()
+KINDS = ("q8_0", "q4_k_m", "iq4_xs", "iq2_m")  # of every family
+ALL = tuple(name for name in quantizations.NAMES if name != "f16")  # of the Llama
+EMBEDDERS = ("bert", "qwen3-embedding")
 
 
 class Quiet:
@@ -175,7 +182,13 @@ def train(base: Path, data: Path, out: Path, wanted: dict[str, Any]) -> list[flo
 
 
 def serve_ready(
-    base: Path, adapter: Path, out: Path, probe: list[str], kinds: Sequence[str]
+    base: Path,
+    adapter: Path,
+    out: Path,
+    probe: list[str],
+    kinds: Sequence[str],
+    *,
+    calibration: dict[str, str] | None = None,
 ) -> dict[str, Any]:
     """Merge an adapter and convert both ways to serve it, by the workers, in this process.
 
@@ -185,12 +198,13 @@ def serve_ready(
         out: Where to write.
         probe: Texts that the comparisons use.
         kinds: Quantizations.
+        calibration: Folder and digest of what is calibrated on, as the worker's order takes them.
 
     Returns:
-        ``merged`` (its likeness), ``fidelity`` of the merged model's GGUF files, ``adapter`` (largest logit difference of
-        base and adapter in GGUF), and ``size`` in bytes of each file.
+        ``merged`` (its likeness), ``fidelity`` of the merged model's GGUF files and ``adapter`` (largest logit difference of
+        base and adapter in GGUF).
     """
-    from holdfast.workers import convert, merge
+    from holdfast.workers import convert, merge, quantize
 
     merged, whole, beside = out / "merged", out / "whole", out / "beside"
     for folder in (merged, whole, beside, out / "lora"):
@@ -204,20 +218,11 @@ def serve_ready(
         (merged / name).write_bytes((base / name).read_bytes())
     made = convert.main(
         channel,
-        shared
-        | {
-            "task": "base",
-            "model": str(merged),
-            "quantizations": list(kinds),
-            "name": "tiny",
-            "out": str(whole),
-        },
+        shared | {"task": "base", "model": str(merged), "name": "tiny", "out": str(whole)},
     )
-    convert.main(
-        channel,
-        shared
-        | {"task": "base", "model": str(base), "quantizations": [], "name": "tiny", "out": str(beside)},
-    )
+    convert.main(channel, shared | {"task": "base", "model": str(base), "name": "tiny", "out": str(beside)})
+    order = shared | {"f16": str(whole / "f16.gguf"), "out": str(whole), "types": [*kinds], "keep": "all"}
+    measured: Any = quantize.main(channel, order | {"floor": FLOOR, **(calibration or {})})
     lora = convert.main(
         channel,
         shared
@@ -232,9 +237,8 @@ def serve_ready(
     fidelity: Any = lora["fidelity"]
     return {
         "merged": likeness,
-        "fidelity": made["fidelity"],
+        "fidelity": {**made["fidelity"], **measured["table"]},
         "adapter": fidelity["max_logit_diff"],
-        "size": made["files"],
     }
 
 
@@ -258,6 +262,8 @@ def _step(step: str, family: str, work: Path) -> dict[str, Any]:
 
     os.environ.update(ENVIRONMENT)
     rows = conversations()
+    if step == "embed":
+        return _embedder(family, work)
     if step == "train":
         make(
             work / "base", family, texts(rows), hidden=HIDDEN, layers=LAYERS, vocabulary=VOCABULARY, steps=STEPS,
@@ -267,7 +273,31 @@ def _step(step: str, family: str, work: Path) -> dict[str, Any]:
         losses = train(work / "base", work / "data", work / "out", recipe())
         return {"loss": [losses[0], losses[-1]], "shards": len([*(work / "base").glob("*.safetensors")])}
     probe = texts(rows[:200])
-    return serve_ready(work / "base", work / "out" / "adapter", work / "made", probe, KINDS[1:])
+    kinds = ALL if family == "llama" else KINDS
+    data = {"calibration": str(work / "data"), "source": "the starter's texts"}
+    return serve_ready(work / "base", work / "out" / "adapter", work / "made", probe, kinds, calibration=data)
+
+
+def _embedder(family: str, work: Path) -> dict[str, Any]:
+    """Make a model that embeds, convert it and quantize it."""
+    from holdfast.workers import convert, quantize
+
+    rows = conversations()
+    probe, base = texts(rows[:200]), work / "base"
+    if family == "bert":
+        tinyembedders.make_encoder(base, probe, hidden=HIDDEN, vocabulary=VOCABULARY)
+    else:
+        tinyembedders.make_decoder(base, probe, hidden=HIDDEN)
+    write_data(work / "data", rows)
+    made = work / "made"
+    made.mkdir()
+    channel: Any = Quiet()
+    shared: dict[str, Any] = {"threads": 1, "probe": probe, "out": str(made)}
+    whole: Any = convert.main(channel, shared | {"task": "base", "model": str(base), "name": "tiny"})
+    order = {"f16": str(made / "f16.gguf"), "types": [*KINDS], "keep": "none", "embeds": True, "floor": FLOOR}
+    data = {"calibration": str(work / "data"), "source": "the starter's texts"}
+    measured: Any = quantize.main(channel, shared | order | data)
+    return {"fidelity": {**whole["fidelity"], **measured["table"]}}
 
 
 def _line(family: str, found: dict[str, Any]) -> list[str]:
@@ -298,11 +328,22 @@ def _print(row: Sequence[str]) -> None:
     sys.stdout.flush()
 
 
+def _print_types(family: str, fidelity: dict[str, Any]) -> None:
+    """Print what each type of a family costs."""
+    sys.stdout.write(f"\n{family}\n\n")
+    figures = ("bits_per_weight", "kl", "top1", "cosine")
+    _print(["type", *figures])
+    _print(["---"] * (len(figures) + 1))
+    for name in quantizations.NAMES:
+        if isinstance(row := fidelity.get(name), dict):
+            _print([name, *(f"{row[one]:.4f}" if one in row else "" for one in figures)])
+
+
 def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("families", nargs="*", default=[*FAMILIES])
-    parser.add_argument("--step", choices=["train", "serve"], help=argparse.SUPPRESS)
+    parser.add_argument("families", nargs="*", default=[*FAMILIES, *EMBEDDERS])
+    parser.add_argument("--step", choices=["train", "serve", "embed"], help=argparse.SUPPRESS)
     parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.step:
@@ -315,11 +356,16 @@ def main() -> None:
     for family in asked.families:
         begun = time.monotonic()
         with tempfile.TemporaryDirectory() as folder:
-            results[family] = _in_child("train", family, Path(folder)) | _in_child(
-                "serve", family, Path(folder)
-            )
+            if family in EMBEDDERS:
+                results[family] = _in_child("embed", family, Path(folder))
+            else:
+                results[family] = _in_child("train", family, Path(folder)) | _in_child(
+                    "serve", family, Path(folder)
+                )
+                _print(_line(family, results[family]))
         results[family]["seconds"] = round(time.monotonic() - begun, 1)
-        _print(_line(family, results[family]))
+    for family, found in results.items():
+        _print_types(family, found["fidelity"])
     sys.stdout.write(json.dumps({"families": results}, sort_keys=True) + "\n")
 
 

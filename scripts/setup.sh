@@ -31,6 +31,9 @@ wheels=$("$VENV/bin/python" scripts/llama_wheel.py build)
 say "Installing Holdfast itself"
 "${PIP[@]}" install --no-deps --no-build-isolation -e .
 
+say "Installing the previous major version of OpenAI's client aside, for the tests"
+[ -d "$VENV/openai-2/openai" ] || "${PIP[@]}" install --no-deps --target "$VENV/openai-2" openai==2.54.0 distro==1.9.0
+
 say "Trying llama.cpp on quantized models"
 "$VENV/bin/python" scripts/llama_wheel.py smoke
 "${PIP[@]}" check

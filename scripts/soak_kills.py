@@ -1,7 +1,7 @@
-"""Kill the daemon, its index worker and its server under load, again and again, and see that nothing acknowledged is lost.
+"""Kill the daemon, its index worker, its front and its engine under load, again and again, and see that nothing acknowledged is lost.
 
 Each round: a real daemon with a served model, and clients that act, read and ask; at a random moment SIGKILL for the daemon,
-the index worker or the server (for these two the load goes on, and the daemon is killed or stopped a little later); a second
+the index worker, the front or the engine (for these the load goes on, and the daemon is killed or stopped a little later); a second
 daemon is refused; sometimes two are started at once where none is. Then the next start, and what must hold (see
 ``scripts/kills/evidence.py``): ``verify.py`` is content, every acknowledged event is there under its own number, nothing that
 was there before has changed, every intent has exactly one outcome, every producer counted without a gap, the start says how
@@ -14,7 +14,6 @@ import argparse
 import asyncio
 import contextlib
 import json
-import os
 import random
 import shutil
 import signal
@@ -26,67 +25,24 @@ from pathlib import Path
 
 import psutil
 from scripts.kills import evidence
+from scripts.kills.daemon import PEOPLE, START_SECONDS, Daemon, found_home
 from scripts.kills.evidence import Broken, Seen
 from scripts.kills.load import Acked, Load
+from scripts.kills.serving_daemon import SETTINGS
 
-from holdfast import canonical
-from holdfast.cli import keyfiles, service
 from holdfast.client.connection import Client
 from holdfast.errors import HoldfastError
 from holdfast.keys import person
-from holdfast.paths import Home
 
-ROOT = Path(__file__).resolve().parent.parent
-PEOPLE = {"ada": "administrator", "otto": "operator", "aude": "auditor"}
-VICTIMS = ("daemon", "daemon", "index", "serve")
-START_SECONDS = 120.0  # for a daemon or worker to answer, on a loaded machine
+VICTIMS = ("daemon", "daemon", "index", "serve", "engine")
 GOES_ON = 20  # acknowledgements after a worker was killed that show that the daemon goes on
 PAUSE = 0.05  # seconds between two looks
+SERVED = {
+    "context": 512,  # of the tiny model
+    "limits": {"prompt_tokens": 400, "new_tokens": 64, "parallel": 4, "queue": 16, "body_bytes": 65536},
+}
 LOCKED = 6  # exit code of a daemon that finds another one
 HOME_ROUNDS = 25  # rounds in one home; then a new one, so that a look at a whole log stays quick
-
-
-class Daemon:
-    """One life of the daemon.
-
-    Args:
-        process: Its process.
-    """
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self.process = process
-
-    @classmethod
-    async def spawn(cls, home: Home, models: Path) -> Daemon:
-        """Start one, without waiting."""
-        command = [sys.executable, "-m", "scripts.kills.serving_daemon", str(home.root), str(models)]
-        pipe = asyncio.subprocess.PIPE
-        with (home.root.parent / "daemon.log").open("ab") as log:
-            return cls(
-                await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, stderr=log, cwd=ROOT)
-            )
-
-    async def told(self) -> dict[str, object]:
-        """Read a line of its words; empty when it is gone."""
-        if self.process.stdout is None:
-            return {}
-        async with asyncio.timeout(START_SECONDS):
-            line = await self.process.stdout.readline()
-        found: dict[str, object] = json.loads(line) if line else {}
-        return found
-
-    async def ask(self, command: str) -> dict[str, object]:
-        """Give a command, and read the answer."""
-        if self.process.stdin is not None:
-            self.process.stdin.write(f"{command}\n".encode())
-        return await self.told()
-
-    async def end(self, number: signal.Signals) -> None:
-        """End it, and wait."""
-        with contextlib.suppress(ProcessLookupError):
-            self.process.send_signal(number)
-        async with asyncio.timeout(START_SECONDS):
-            await self.process.wait()
 
 
 class Soak:
@@ -114,6 +70,7 @@ class Soak:
         self._models.mkdir()
         write_model(self._folder / "f16.gguf")
         quantize(self._folder / "f16.gguf", self._models / "base.gguf", "q8_0", 1)
+        (self._models / SETTINGS).write_text(json.dumps(SERVED))
 
     async def found(self) -> None:
         """Begin a new home."""
@@ -121,21 +78,8 @@ class Soak:
         self._homes += 1
         place = self._folder / f"{self._homes}"
         place.mkdir()
-        lines = [
-            'schema = "holdfast.site/1"',
-            'name = "Soak"',
-            'zones = ["site"]',
-            'media_roots = ["/media"]',
-        ]
-        lines += ["threads = 1", "[serving]", "port = 0", "[audit]", "heartbeat_seconds = 1"]
-        for name, role in PEOPLE.items():
-            keyfiles.public(place, name).write_bytes(canonical.encode(self._pairs[name].public.to_json()))
-            key = keyfiles.public(place, name).name
-            lines += ["[[person]]", f'name = "{name}"', f'roles = ["{role}"]', f'key = "{key}"']
-            lines += [f"uids = [{os.getuid()}]"]
-        (place / "site.toml").write_text("\n".join(lines) + "\n")
-        self.home = Home(place / "home")
-        service.found_home(self.home, place / "site.toml")
+        lines = ["threads = 1", "[serving]", "port = 0", "[audit]", "heartbeat_seconds = 1"]
+        self.home = found_home(place, self._pairs, lines)
         self.acked, self.seen, self.previous = Acked(), Seen(), "none"
         daemon = await self._start()
         async with Client(self.home) as client:
@@ -168,7 +112,7 @@ class Soak:
         """Kill once under load, and look at what is left.
 
         Args:
-            victim: ``daemon``, ``index`` or ``serve``.
+            victim: ``daemon``, ``index``, ``serve`` or ``engine``.
 
         Raises:
             Broken: If something that must hold does not.

@@ -1,7 +1,11 @@
-"""A real daemon that serves a tiny model: HOME MODELS, then a command a line on its standard input, answered by a line of JSON.
+"""A real daemon that serves a model from a folder, and does what it is told on its standard input.
 
-``serve`` starts the serve worker (anew) and gives its address; ``pids`` gives the processes of the index and serve workers. It
-says ``{"ready": true}`` when it answers, and refuses to start as the ordinary daemon does: an error in JSON, its exit code.
+Usage: ``HOME MODELS``; then a command a line, each answered by a line of JSON.
+
+The folder holds ``base.gguf``, any ``adapter-<n>.gguf``, and ``serving.json``: ``{"context": tokens, "limits": Limits}``. ``serve``
+serves them (anew), as ``base`` and ``base:adapter-<n>``, and gives the address; ``pids`` gives the processes of the index worker,
+the front and the engine. It says ``{"ready": true}`` when it answers, and refuses to start as the ordinary daemon does: an error in
+JSON, its exit code.
 """
 
 from __future__ import annotations
@@ -13,10 +17,13 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from holdfast import canonical
 from holdfast.audit.event import Actor, Subject
-from holdfast.daemon import process, served
-from holdfast.daemon.served import Plan
-from holdfast.errors import HoldfastError
+from holdfast.daemon import process
+from holdfast.daemon.serve import door
+from holdfast.daemon.serve.deployment import Deployment
+from holdfast.daemon.serve.planning import EnginePlan, Lane, Plan
+from holdfast.errors import HoldfastError, UntrustedRequest
 from holdfast.governance.labels import Label
 from holdfast.paths import Home
 from holdfast.serving import spec
@@ -30,37 +37,88 @@ if TYPE_CHECKING:
 OTTO = Actor("otto", 0, "operator", "soak")
 DIGEST = "sha512:" + "1" * 128
 LABEL = Label("internal", frozenset(), frozenset({"site"}))
-CONTEXT = 512  # of the tiny model, tokens
+MODEL, ENGINE = "base", "e-base"
+SETTINGS = "serving.json"
+MAX_SETTINGS = 2**16  # bytes
 
 
-def settings() -> dict[str, Json]:
-    """Describe the tiny model as the worker sees it."""
-    model = spec.ModelSpec(
-        id="base", path="/in/models/base.gguf", digest=DIGEST, label=LABEL.to_json(), context=CONTEXT
+def plan(models: Path) -> Plan:
+    """Plan what a folder holds.
+
+    Args:
+        models: The folder; see the module's description.
+
+    Returns:
+        The plan.
+    """
+    read = canonical.decode(
+        (models / SETTINGS).read_bytes(), limit=MAX_SETTINGS, what=SETTINGS, error=UntrustedRequest
     )
-    limits = spec.Limits(prompt_tokens=400, new_tokens=64, parallel=4, queue=16, body_bytes=65536)
-    chosen: dict[str, Json] = json.loads(spec.Settings(models=(model,), limits=limits).model_dump_json())
-    return chosen
+    chosen = read if isinstance(read, dict) else {}
+    files = {path.stem: path for path in sorted(models.glob("adapter-*.gguf"))}
+    adapters = [
+        spec.AdapterSpec(
+            id=name, version="1", digest="sha512:" + f"{2 + at:x}".rjust(128, "0"), label={**LABEL.to_json()}
+        )
+        for at, name in enumerate(files)
+    ]
+    model = spec.parse_model(
+        {
+            "id": MODEL,
+            "engine": ENGINE,
+            "path": "/in/model/base.gguf",
+            "digest": DIGEST,
+            "label": LABEL.to_json(),
+            "context": chosen.get("context"),
+        }
+    ).model_dump(mode="json", exclude={"adapters"})
+    lanes = {
+        one.lane: Lane(one.lane, one.digest, one.scale, path, path.stat().st_size)
+        for one, path in zip(adapters, files.values(), strict=True)
+    }
+    listed: list[Json] = [one.model_dump(mode="json") for one in adapters]
+    settings: dict[str, Json] = {
+        "models": [{**model, "adapters": listed}],
+        "limits": chosen.get("limits"),
+    }
+    read_back = spec.parse(settings)
+    engine = EnginePlan(ENGINE, model, {"model": models}, frozenset({DIGEST}), lanes)
+    uses: dict[str, tuple[str, ...]] = {choice.id: (DIGEST,) for choice in spec.offered(read_back)}
+    return Plan(read_back.model_dump(mode="json"), {ENGINE: engine}, uses)
 
 
 async def serve(services: Services, models: Path) -> dict[str, Json]:
-    """Start the serve worker as an operator would."""
-    params: dict[str, Json] = {"model": "base", "gguf": DIGEST, "adapters": [], "released": {}}
-    async with services.recorder.act(
-        OTTO, "serve.start", params, subject=Subject("gguf", DIGEST), label=LABEL
-    ) as act:
+    """Serve as if an operator had asked for it."""
+    params: dict[str, Json] = {"model": MODEL, "gguf": DIGEST, "adapters": [], "released": {}}
+    serving = services.serving
+    async with (
+        serving.changing,
+        services.recorder.act(
+            OTTO, "serve.start", params, subject=Subject("gguf", DIGEST), label=LABEL
+        ) as act,
+    ):
         job = services.jobs.open_job(act.seq, "serve.start")
-        plan = Plan({"models": models}, settings(), {"base": (DIGEST,)})
-        await services.serving.open(services, job, plan, served.bind("127.0.0.1", 0))
-        act.outcome = {"address": services.serving.address, "models": list(plan.listed())}
+        await serving.shut_down()
+        made = plan(models)
+        deployment = Deployment(services, made, None, door.bind("127.0.0.1", 0), serving.changing)
+        await deployment.begin(job)
+        serving.deployment, serving.started_by = deployment, job.number
+        serving.address = door.address(services, deployment.listener)
+        act.outcome = {"address": serving.address, "models": list(made.listed())}
         await job.emit("result", result=act.outcome)
-    return {"address": services.serving.address}
+    return {"address": serving.address}
 
 
 async def pids(services: Services) -> dict[str, Json]:
     """Name the workers' processes."""
-    found = {"index": services.index._worker, "serve": services.serving.current}  # noqa: SLF001 - whom to kill
-    return {name: worker.pid if worker is not None else None for name, worker in found.items()}
+    deployment, index = services.serving.deployment, services.index._worker  # noqa: SLF001 - whom to kill
+    seat = None if deployment is None else deployment.pool.seats.get(ENGINE)
+    found = {
+        "index": index,
+        "serve": None if deployment is None else deployment.front,
+        "engine": None if seat is None else seat.engine,
+    }
+    return {name: None if worker is None else worker.pid for name, worker in found.items()}
 
 
 def say(told: dict[str, Json]) -> None:

@@ -1,7 +1,7 @@
 """Compile llama.cpp's libraries with CMake and Ninja.
 
-Only the target `llama` is built, which brings `ggml`, `ggml-base` and one CPU library per variant; no tools, examples
-or server. CMake and Ninja are the system's where it has them, else they are installed by pip beside the build. The
+For the wheels only the target `llama` is built, which brings `ggml`, `ggml-base` and one CPU library per variant; no tools,
+examples or server. CMake and Ninja are the system's where it has them, else they are installed by pip beside the build. The
 objects stay in the work folder until the wheels are complete, so that an interrupted build goes on where it stopped.
 """
 
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from . import pin
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from .compiler import Compiler
@@ -72,6 +72,35 @@ def compile_libraries(
 
     Returns:
         The shared libraries, without the variants that the compiler cannot build rightly.
+    """
+    build = run_tools(source, work, compiler, pin.FLAGS, ("llama",), log, say)
+    libraries = sorted((build / "bin").glob("lib*.so"))
+    unwanted = {f"libggml-cpu-{variant}.so" for variant in compiler.left_out}
+    return [library for library in libraries if library.name not in unwanted]
+
+
+def run_tools(  # noqa: PLR0917 - what is built, where, by whom and how
+    source: Path,
+    work: Path,
+    compiler: Compiler,
+    flags: Sequence[str],
+    targets: Sequence[str],
+    log: Path,
+    say: Callable[[str], None],
+) -> Path:
+    """Configure and build with CMake and Ninja.
+
+    Args:
+        source: Folder of the `CMakeLists.txt`.
+        work: Work folder.
+        compiler: The compiler.
+        flags: For CMake.
+        targets: What is built.
+        log: File that receives the output of the tools.
+        say: Receives lines of progress for people.
+
+    Returns:
+        The build folder, with what was built in `bin`.
 
     Raises:
         BuildError: If a tool fails.
@@ -81,10 +110,10 @@ def compile_libraries(
     jobs = len(os.sched_getaffinity(0))
     configure = [
         cmake, "-S", str(source), "-B", str(build), "-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}",
-        f"-DCMAKE_C_COMPILER={compiler.cc}", f"-DCMAKE_CXX_COMPILER={compiler.cxx}", *pin.FLAGS,
+        f"-DCMAKE_C_COMPILER={compiler.cc}", f"-DCMAKE_CXX_COMPILER={compiler.cxx}", *flags,
     ]  # fmt: skip
     with log.open("w", encoding="utf-8") as stream:
-        stages = (configure, [cmake, "--build", str(build), "--target", "llama", "--parallel", str(jobs)])
+        stages = (configure, [cmake, "--build", str(build), "--target", *targets, "--parallel", str(jobs)])
         for command in stages:
             stream.write(" ".join(command) + "\n")
             stream.flush()
@@ -106,9 +135,7 @@ def compile_libraries(
                     f"{tail}\nthe build of llama.cpp failed (exit {process.returncode}); the whole log: {log}"
                 )
                 raise BuildError(message)
-    libraries = sorted((build / "bin").glob("lib*.so"))
-    unwanted = {f"libggml-cpu-{variant}.so" for variant in compiler.left_out}
-    return [library for library in libraries if library.name not in unwanted]
+    return build
 
 
 def _passed_on(lines: Iterable[str], say: Callable[[str], None]) -> Iterator[str]:

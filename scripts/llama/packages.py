@@ -10,6 +10,8 @@ that only the convert worker puts on its path: PyPI's `gguf` of the same number 
 from __future__ import annotations
 
 import sysconfig
+import zipfile
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from . import pin
@@ -90,6 +92,19 @@ def conversion_wheel(sdist: Path, folder: Path) -> Path:
     files[f"{info}/licenses/gguf-py/LICENSE"] = llama / "gguf-py" / "LICENSE"
     distribution = f"{CONVERSION_PACKAGE}-{pin.VERSION}"
     return write_wheel(folder, distribution, "py3-none-any", _CONVERSION_METADATA.encode(), files)
+
+
+def libraries(bindings: Path, folder: Path) -> None:
+    """Take the libraries out of the wheel of the bindings.
+
+    Args:
+        bindings: The wheel.
+        folder: Folder that receives them.
+    """
+    with zipfile.ZipFile(bindings) as archive:
+        for entry in archive.infolist():
+            if entry.filename.startswith("llama_cpp/lib/"):
+                (folder / PurePosixPath(entry.filename).name).write_bytes(archive.read(entry))
 
 
 def _modules(package: Path, prefix: str) -> Iterator[tuple[str, Path]]:

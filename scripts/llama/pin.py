@@ -23,6 +23,19 @@ SDIST_SHA256 = "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e
 # Raised by hand when the layout of the wheels changes while source, flags and compiler stay the same.
 LAYOUT = 1
 
+# Raised by hand when `server/CMakeLists.txt` or the flags below change.
+SERVER_LAYOUT = 1
+
+# llama-server and llama-batched-bench, beside the libraries of the wheel: compiled alike, and without a network.
+SERVER_TARGETS = ("llama-server", "llama-batched-bench")
+SERVER_FLAGS = (
+    "-DCMAKE_BUILD_TYPE=Release",
+    "-DLLAMA_BUILD_NUMBER=0",
+    "-DLLAMA_BUILD_COMMIT=unknown",
+    "-DLLAMA_OPENSSL=OFF",
+    "-DLLAMA_SUBPROCESS=OFF",
+)
+
 # GGML_NATIVE off and every CPU variant on: a medium is built on one machine and runs on others.
 # CMAKE_PLATFORM_NO_VERSIONED_SONAME: one file per library and no symlinks. A wheel would turn the symlinks into
 # copies, and then `libggml.so` and `libggml.so.0` are two libraries with two registries of backends.

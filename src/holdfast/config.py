@@ -10,9 +10,20 @@ from __future__ import annotations
 import tomllib
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
+from holdfast.artefact import is_safe_path
 from holdfast.errors import UntrustedInput
+from holdfast.serving import spec as serving
+from holdfast.serving.spec import KeyValues, Origin
 
 MAX_SITE = 256 * 1024  # bytes; a site with a thousand people fits
 MIN_RESERVE = 2**20  # bytes; room to say that the log stopped, and for the outcomes of acts under way
@@ -20,6 +31,17 @@ MAX_SPACE = 2**50  # bytes of a threshold; a figure that no disk can meet is a s
 MAX_WATTS = 1000.0  # of one core; no processor draws as much
 MAX_PRICE = 1e6  # of a kilowatt-hour, in any currency
 
+MAX_PEM = 2**20  # bytes of one file; a chain, or a site's authorities, have some kilobytes each
+MAX_MEMORY = 1e5  # GB that serving may take; a figure that no machine has is a slip of the pen
+
+
+def _beneath(value: str) -> str:
+    if not is_safe_path(value):
+        raise ValueError("is not a plain path relative to this document's folder")
+    return value
+
+
+Beneath = Annotated[str, AfterValidator(_beneath)]
 Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]*$")]
 
 
@@ -36,11 +58,35 @@ class PersonEntry(_Strict):
     uids: list[Annotated[int, Field(ge=0, lt=2**32)]] = Field(min_length=1)
 
 
+class TlsEntry(_Strict):
+    """The ``[serving.tls]`` table: PEM files beneath the document's own folder.
+
+    ``certificate`` holds the server's certificate and its chain, ``key`` its private key without a passphrase, ``clients`` the
+    authorities whose certificates an application must show; without it none is asked for.
+    """
+
+    certificate: Beneath
+    key: Beneath
+    clients: Beneath | None = None
+
+
 class ServingEntry(_Strict):
-    """The ``[serving]`` table."""
+    """The ``[serving]`` table: where applications are served, by which rules, and what it may take."""
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, lt=65536)] = 8600
+    tls: TlsEntry | None = None
+    cors_origins: Annotated[list[Origin], Field(max_length=serving.MAX_ORIGINS)] = Field(default_factory=list)
+    open_health: bool = False
+    memory_gb: Annotated[float, Field(gt=0, le=MAX_MEMORY)] | None = None
+    context: Annotated[int, Field(ge=16, le=serving.MAX_CONTEXT)] = 8192
+    parallel: Annotated[int, Field(ge=1, le=serving.MAX_PARALLEL)] = 8
+    queue: Annotated[int, Field(ge=0, le=serving.MAX_QUEUE)] = 64
+    kv: KeyValues = "f16"
+    mmap: bool = True
+    mlock: bool = False
+    keep_seconds: Annotated[float, Field(ge=0, le=serving.MAX_KEEP)] = 600.0
+    answer_seconds: Annotated[float, Field(gt=0, le=serving.MAX_ANSWER)] = 1800.0
 
 
 class AuditEntry(_Strict):

@@ -6,7 +6,7 @@ HOME/
 ├── site.toml             who and where we are; read once, when the home is founded
 ├── founded               marks that the founding is on the record: a home with it and no log has lost its log
 ├── trust/                the pinned root and the newest trusted metadata
-├── keys/                 service keys (log, appliance), mode 0600
+├── keys/                 service keys (log, appliance), the hashes of applications' keys, subjects' keys; mode 0600
 ├── log/                  audit segments and checkpoints: the system of record
 ├── index/                DuckDB; can be deleted and rebuilt
 ├── store/                artefacts' files, by digest; generations
@@ -63,6 +63,11 @@ class Home:
     def keys(self) -> Path:
         """Service keys."""
         return self.root / "keys"
+
+    @property
+    def key_hashes(self) -> Path:
+        """The hashes of applications' keys."""
+        return self.keys / "applications.json"
 
     @property
     def log(self) -> Path:

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
 
 import pytest
 from scripts.crafted import gguffile, ggufs, mutations
 from scripts.crafted.llama_loader import Loader
 
-from holdfast.artefact import Kind
 from holdfast.errors import UntrustedBundle
-from holdfast.formats import gguf, ggufmodel, ggufvocab, inspection
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from holdfast.formats import gguf, ggufmodel, ggufvocab
 
 pytestmark = pytest.mark.model
 
@@ -88,35 +83,6 @@ def test_the_table_of_types_is_that_of_the_pinned_source(upstream):
 
 def test_the_architectures_are_known_to_the_pinned_source(upstream):
     assert set(upstream.constants.MODEL_ARCH_NAMES.values()) >= ggufmodel.ARCHITECTURES
-
-
-@pytest.fixture(scope="module")
-def plain(tmp_path_factory) -> Path:
-    """A model whose rows fill the largest blocks."""
-    path = tmp_path_factory.mktemp("plain") / "f32.gguf"
-    path.write_bytes(gguffile.model(width=256).pack())
-    return path
-
-
-# Every type of llama.h's enum llama_ftype that needs no importance matrix, by its number.
-TYPES = {
-    "f16": 1, "q4_0": 2, "q4_1": 3, "q8_0": 7, "q5_0": 8, "q5_1": 9, "q2_k": 10, "q3_k_s": 11, "q3_k_m": 12, "q3_k_l": 13,
-    "q4_k_s": 14, "q4_k_m": 15, "q5_k_s": 16, "q5_k_m": 17, "q6_k": 18, "iq4_nl": 25, "iq3_s": 26, "iq3_m": 27,
-    "iq4_xs": 30, "bf16": 32, "tq1_0": 36, "tq2_0": 37,
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", TYPES)
-def test_every_type_of_the_quantizer_is_accepted(plain, tmp_path, name, monkeypatch):
-    from holdfast.gguf import quantize
-
-    monkeypatch.setitem(quantize.FILE_TYPES, name, TYPES[name])
-    made = tmp_path / f"{name}.gguf"
-    quantize.quantize(plain, made, name, threads=1)
-    data = made.read_bytes()
-    found = inspection.inspect(Kind.GGUF, {made.name: len(data)}, lambda _, at, count: data[at : at + count])
-    assert found.refusals == []
-    assert found.facts["types"] != ["F32"]
 
 
 @pytest.mark.parametrize(

@@ -222,16 +222,17 @@ def test_pieces_are_joined_as_by_the_list_of_merges(tokenizers, family, parts):
 @pytest.mark.parametrize("family", ["phi3", "gemma3"])
 @pytest.mark.parametrize("answer", ["Form 7", " Form 7", "  "])
 def test_an_answer_does_not_begin_with_the_space_that_the_tokenizer_put(tokenizers, family, answer):
-    from holdfast.serving.llama import Weights
+    from holdfast.serving.engine.llama import Weights
 
-    weights = Weights(SimpleNamespace(id="tiny", path=tokenizers[family][2]))
-    user, *tokens = weights.tokenize("<|user|>" + answer, begin=False)
-    read = [weights.piece(token, after=None if at else user) for at, token in enumerate(tokens)]
+    weights = Weights(SimpleNamespace(id="tiny", path=tokenizers[family][2], mmap=True, mlock=False))
+    vocabulary = weights.vocabulary
+    user, *tokens = vocabulary.tokenize("<|user|>" + answer, begin=False, special=True)
+    read = [vocabulary.piece(token, after=None if at else user) for at, token in enumerate(tokens)]
     assert b"".join(read).decode() == answer
     # In the middle of a text the same token has its space.
-    words = weights.tokenize("<|user|>Form 7 crowns", begin=False)
-    spaced = [token for token in words if weights.piece(token).startswith(b" ")]
-    assert weights.piece(spaced[-1], after=words[1]).startswith(b" ")
+    words = vocabulary.tokenize("<|user|>Form 7 crowns", begin=False, special=True)
+    spaced = [token for token in words if vocabulary.piece(token).startswith(b" ")]
+    assert vocabulary.piece(spaced[-1], after=words[1]).startswith(b" ")
     weights.close()
 
 

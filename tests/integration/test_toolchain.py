@@ -29,6 +29,7 @@ if [ "$1" = "--build" ]; then
     [ -e {fail} ] && {{ echo "[1/2] cc a.c"; echo "a.c:1: error: no"; exit 2; }}
     mkdir -p "$build/bin"
     for name in llama ggml ggml-base ggml-cpu-haswell ggml-cpu-sapphirerapids; do echo $name > "$build/bin/lib$name.so"; done
+    for name in llama-server llama-batched-bench; do echo $name > "$build/bin/$name"; done
     echo "[1/2] cc a.c"; echo "[2/2] ld"
 fi
 """
@@ -160,6 +161,34 @@ def test_a_second_set_up_reuses_the_first(machine) -> None:
     assert machine.compiled() == 1
     assert [line for line in machine.said if line.startswith("building llama.cpp")] == machine.said[:1]
     assert {path.name.partition(".")[0] for path in machine.cache.glob("*.work")} == set()
+
+
+def test_llama_server_is_built_once_beside_the_libraries_of_the_wheel(machine) -> None:
+    made = build.servers(machine.cache, machine.said.append)
+    calls = machine.calls.read_text().splitlines()
+    assert {path.name for path in made.iterdir()} == {
+        *pin.SERVER_TARGETS,
+        *(
+            f"lib{name}.so"
+            for name in ("llama", "ggml", "ggml-base", "ggml-cpu-haswell", "ggml-cpu-sapphirerapids")
+        ),
+    }
+    built = [call for call in calls if "--target llama-server llama-batched-bench" in call]
+    configured = next(call for call in calls if "-DLLAMA_LIBRARIES=" in call)
+    assert len(built) == 1
+    assert "-DLLAMA_OPENSSL=OFF" in configured
+    assert build.servers(machine.cache, machine.said.append) == made
+    assert machine.calls.read_text().splitlines() == calls
+    assert not list(machine.cache.glob("*.work"))
+
+
+def test_an_interrupted_build_of_llama_server_goes_on(machine) -> None:
+    build.wheels(machine.cache, machine.said.append)
+    machine.fail.touch()
+    with pytest.raises(native.BuildError, match="error: no"):
+        build.servers(machine.cache, machine.said.append)
+    machine.fail.unlink()
+    assert (build.servers(machine.cache, machine.said.append) / "llama-server").exists()
 
 
 def test_another_compiler_builds_again_and_says_what_is_left_out(machine) -> None:

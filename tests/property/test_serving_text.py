@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.serving.text import TextStream
+from holdfast.serving.engine.text import TextStream
 
 SMALL = st.text("abcé€😀", max_size=40)
 STOPS = st.lists(st.text("abcé€", min_size=1, max_size=4), max_size=3)

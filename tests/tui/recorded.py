@@ -626,6 +626,115 @@ STOPPED: Json = {
 }
 
 
+def engines(*, trouble: bool) -> list[Json]:
+    """Give what the daemon says of the engines; in trouble one of them was taken out."""
+    memory: dict[str, Json] = {
+        "weights": 301_000_000,
+        "cache": 75_500_000,
+        "compute": 22_000_000,
+        "total": 398_500_000,
+    }
+    out: dict[str, Json] = {
+        "state": "out",
+        "pid": None,
+        "memory": {},
+        "deaths": 3,
+        "why": "The engine of wide died 3 times within 600 seconds, the last time by signal 11.",
+        "remedy": "See the daemon's log; bring it back with `holdfast serve load wide`.",
+    }
+    up: dict[str, Json] = {
+        "context": 8192,
+        "kv": "f16",
+        "state": "up",
+        "memory": memory,
+        "deaths": 0,
+        "why": None,
+        "remedy": None,
+    }
+    wide: dict[str, Json] = {
+        "engine": "wide-q4_k_m-9a9a9a9a",
+        "digest": sha("9a"),
+        "models": ["wide"],
+        "adapters": [],
+        "pid": 4472,
+        **up,
+    }
+    return [
+        {
+            "engine": "starter-q8_0-99999999",
+            "digest": GGUF,
+            "models": ["starter", "starter:authority", "authority"],
+            "adapters": [ADAPTER],
+            "pid": 4471,
+            **up,
+            "deaths": 1,
+        },
+        {**wide, **out} if trouble else wide,
+    ]
+
+
+def service_key(key: str, tenant: str, state: str, used: int, **more: Json) -> dict[str, Json]:
+    """Give one of the keys that the daemon lists."""
+    return {
+        "key": key,
+        "tenant": tenant,
+        "state": state,
+        "created": "2026-02-27T09:00:00.000000Z",
+        "models": ["*"],
+        "clearance": LABEL,
+        "scopes": ["inference"],
+        "quota": {"requests_per_minute": None, "tokens_per_day": None, "parallel": None},
+        "used": {"day": "2026-03-01", "requests": used // 70, "tokens": used},
+        **more,
+    }
+
+
+KEYS = (
+    service_key("09b7710c", "archive", "revoked", 0),
+    service_key(
+        "4f21c09e",
+        "tax-office",
+        "valid",
+        18_431,
+        models=["starter", "starter:*"],
+        quota={"requests_per_minute": 60, "tokens_per_day": 200_000, "parallel": 4},
+    ),
+    service_key("c1d2e3f4", "monitoring", "valid", 0, scopes=["metrics"], models=["*"]),
+    service_key("e09a31b2", "land registry of Marren", "dead", 0),
+)
+FIGURES: dict[str, Json] = {
+    "answered": 261,
+    "cached_tokens": 2048,
+    "completion_tokens": 6120,
+    "milliseconds": 91_000.0,
+}
+USED: Json = {
+    "by": ["tenant", "model"],
+    "rows": [
+        {
+            "tenant": "tax-office",
+            "model": model,
+            "requests": requests,
+            "prompt_tokens": 12_311,
+            "processor_ms": 170_000.0,
+            "joules": joules,
+            "cost": cost,
+            **FIGURES,
+        }
+        for model, requests, joules, cost in (
+            ("authority", 212, 2550.0, 0.0002),
+            ("starter", 51, 640.0, 0.00005),
+        )
+    ],
+    "total": {"requests": 263, "joules": 3190.0, "cost": 0.00025, **FIGURES},
+    "how": "estimated: processor time at 15 W a core",
+    "watts_per_core": 15.0,
+    "currency": "EUR",
+    "truncated": False,
+    "size": 400,
+}
+
+
 def answers(*, empty: bool, trouble: bool, halted: bool) -> dict[str, Json]:
     """Give what each route answers."""
     nobody: dict[str, Json] = {
@@ -635,8 +744,16 @@ def answers(*, empty: bool, trouble: bool, halted: bool) -> dict[str, Json]:
         "overdue": None,
     }
     served: list[Json] = [
-        {"id": "starter", "digest": GGUF, "label": LABEL, "revoked": STOPPED if trouble else None},
-        {"id": "starter:authority", "digest": ADAPTER, "label": LABEL, "revoked": None},
+        {
+            "id": "starter",
+            "digest": GGUF,
+            "label": LABEL,
+            "release": None,
+            "revoked": STOPPED if trouble else None,
+        },
+        {"id": "starter:authority", "digest": ADAPTER, "label": LABEL, "release": None, "revoked": None},
+        {"id": "authority", "digest": ADAPTER, "label": LABEL, "release": 97, "revoked": None},
+        {"id": "wide", "digest": sha("9a"), "label": LABEL, "release": None, "revoked": None},
     ]
     held: list[Json] = [
         artefact("base", "starter", BASE, revoked=trouble),
@@ -692,8 +809,17 @@ def answers(*, empty: bool, trouble: bool, halted: bool) -> dict[str, Json]:
             "address": None if empty else "http://127.0.0.1:8080",
             "models": [] if empty else served,
             "ended": None,
+            "engines": [] if empty else engines(trouble=trouble),
             **({} if empty else {"active": 0, "queued": 0, "served": 17}),
         },
+        "/v1/serving/keys": {"keys": [] if empty else [*KEYS]},
+        "POST /v1/serving/keys": {
+            "key": "77aa0d11",
+            "secret": "hf-77aa0d11-" + "5e" * 32,
+            "tenant": "courts",
+        },
+        "DELETE /v1/serving/keys/4f21c09e": {"revoked": "4f21c09e"},
+        "/v1/serving/usage": USED,
         "/v1/audit/events": {"events": [] if empty else [*EVENTS], "next": None},
     }
 

@@ -44,6 +44,10 @@ SCREENS = {
         ),
     ),
     "serving": ("olga", ("3 starter:authority",)),
+    "engines": ("olga", ("3 starter:authority", "e 398.5 MB")),
+    "service-keys": ("olga", ("3 starter:authority", "k 60/min", "down", "down DEAD")),
+    "new-key": ("olga", ("3 starter:authority", "k 60/min", "n Requests at once")),
+    "usage": ("olga", ("3 starter:authority", "y Energy is estimated")),
     "audit": ("aude", ("4 aude read the audit log",)),
     "event": (
         "aude",
@@ -66,6 +70,7 @@ SCREENS = {
 }
 TROUBLE = {
     "revoked-served": ("olga", ("3 starter:authority",)),
+    "taken-out": ("olga", ("3 starter:authority", "down", "down", "down TAKEN OUT: The engine")),
     "revoked-trained": ("olga", ("2 step 80 of 120", "down at step 119")),
 }
 HALTED = {

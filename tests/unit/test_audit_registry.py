@@ -108,9 +108,11 @@ PASSED_ON = {  # modules whose action is an argument: who calls them is looked a
     "audit/producer.py",
     "audit/channel.py",
     "audit/reconcile.py",
-    "serving/record.py",
-    "serving/answer.py",
+    "serving/front/record.py",
+    "serving/front/acts.py",
     "daemon/bounded.py",
+    "daemon/serve/deployment.py",
+    "daemon/serve/pool.py",
 }
 
 
@@ -175,6 +177,11 @@ def test_at_the_reserve_acts_end_and_only_those_begin_that_free_space_or_stop_so
         "audit.space.low",
         "audit.space.stopped",
         "audit.space.recovered",
+        "serve.engine.died",
+        "serve.engine.restarted",
+        "serve.engine.withdrawn",
+        "serve.front.died",
+        "serve.front.restarted",
     }
 
 
@@ -246,11 +253,11 @@ def tell(name, params, subject=None, cause=None):
         ),
         (
             ("serve.stop", recorded.sample("serve.stop", started=5)),
-            "ada stops to serve what event 5 started",
+            "ada stops serving what event 5 started",
         ),
         (
             ("serve.stop", {"started": 5, "why": "revoked", "models": {"m": recorded.DIGEST}}),
-            "ada stops to serve what event 5 started (revoked): m",
+            "ada stops serving what event 5 started (revoked): m",
         ),
         (
             ("recipe.added", recorded.sample("recipe.added"), Subject("recipe", recorded.DIGEST)),

@@ -55,6 +55,16 @@ def test_a_document_with_its_defaults():
         ("[[person]]", "[energy]\nwatts_per_core = nan\n[[person]]", "energy.watts_per_core"),
         ("[[person]]", "[energy]\nprice_per_kwh = -0.1\n[[person]]", "energy.price_per_kwh"),
         ("[[person]]", '[energy]\ncurrency = "euro"\n[[person]]', "energy.currency"),
+        ("[[person]]", "[serving]\nparallel = 65\n[[person]]", "serving.parallel"),
+        ("[[person]]", "[serving]\nmemory_gb = 0\n[[person]]", "serving.memory_gb"),
+        ("[[person]]", '[serving]\nkv = "q2"\n[[person]]', "serving.kv"),
+        ("[[person]]", '[serving]\ncors_origins = ["*"]\n[[person]]', "serving.cors_origins"),
+        ("[[person]]", '[serving.tls]\ncertificate = "a.pem"\n[[person]]', "serving.tls.key"),
+        (
+            "[[person]]",
+            '[serving.tls]\ncertificate = "/etc/a.pem"\nkey = "../b.key"\n[[person]]',
+            "serving.tls.certificate",
+        ),
         ("schema", "schema =", "line 1"),
         (
             "[[person]]",

@@ -8,7 +8,6 @@ import pytest
 
 from holdfast.errors import UntrustedBundle
 from holdfast.gguf import pieces
-from holdfast.gguf.spec import BOUNDS, Bound, Closeness
 from holdfast.gguf.vocabulary import GPT2, SPLITS, Kind, byte_alphabet, read
 
 EXPRESSIONS = sorted((name, pattern, skips) for (pattern, skips), name in SPLITS.items())
@@ -259,15 +258,3 @@ def test_bytes_that_are_added_tokens_are_refused() -> None:
     document = of_pieces()
     document["added_tokens"].append(special("<0x41>", 3 + 0x41))
     assert "added tokens" in refused(document)
-
-
-@pytest.mark.parametrize(("kl", "top1", "kept"), [(0.1, 0.9, True), (0.11, 0.95, False), (0.05, 0.89, False)])
-def test_a_bound_needs_both_figures(kl: float, top1: float, kept: bool) -> None:  # noqa: FBT001 - a table of cases
-    measured = Closeness(kl, top1, bits_per_weight=5.0, tokens=100)
-    assert measured.within(Bound(kl=0.1, top1=0.9)) is kept
-
-
-def test_the_report_of_a_type_judges_it_by_its_own_bound() -> None:
-    between = Closeness(kl=BOUNDS["q4_k_m"].kl, top1=BOUNDS["q4_k_m"].top1, bits_per_weight=5.0, tokens=100)
-    assert between.to_json("q4_k_m")["within_bounds"] is True
-    assert between.to_json("q8_0")["within_bounds"] is False

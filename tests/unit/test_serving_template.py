@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from holdfast.errors import UntrustedBundle, UntrustedRequest
-from holdfast.serving.template import MAX_TEMPLATE, ChatTemplate
+from holdfast.serving.engine.template import MAX_TEMPLATE, ChatTemplate
 
 TURNS = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello {{ 1 + 1 }} <|end|>"}]
 CHATML = """{%- for message in messages %}

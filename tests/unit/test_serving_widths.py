@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from holdfast.serving.widths import Widths, steps
+from holdfast.serving.engine.widths import Widths, measure, steps
 
 
 @pytest.mark.parametrize(
@@ -16,13 +17,50 @@ from holdfast.serving.widths import Widths, steps
         ([0], Widths(2, 4), [[0, 1]]),
         ([3], Widths(2, 4), [[3, 4]]),
         ([0, 2], Widths(2, 4), [[0, 1, 2]]),
-        ([0, 2], Widths(1, 4), [[0], [2]]),
-        ([0, 3], Widths(2, 4), [[0, 1], [3, 4]]),
+        ([0, 2], Widths(1, 4), [[0, 1, 2]]),
+        ([0, 3], Widths(2, 4), [[0, 1, 2, 3]]),
+        ([0, 4], Widths(2, 8), [[0, 1], [4, 5]]),
+        ([0, 3], Widths(1, 3), [[0], [3]]),
         ([0, 1, 2, 3, 4], Widths(2, 4), [[0, 1, 2, 3], [4, 5]]),
         ([0, 1, 2, 3, 5], Widths(2, 4), [[0, 1, 2, 3], [5, 6]]),
         ([0, 2, 4], Widths(2, 2), [[0, 1], [2, 3], [4, 5]]),
-        ([0, 1, 3, 4], Widths(2, 8), [[0, 1], [3, 4]]),
+        ([0, 1, 2, 5, 9], Widths(1, 4), [[0, 1, 2], [5], [9]]),
+        ([0, 1, 3, 4], Widths(2, 8), [[0, 1, 2, 3, 4]]),
     ],
 )
 def test_steps(sequences, widths, expected):
     assert steps(sequences, widths) == expected
+
+
+def test_with_an_adapter_no_step_has_a_single_row_where_there_are_pairs():
+    assert Widths(1, 8).with_adapter() == Widths(2, 8)
+    assert Widths(1, 1).with_adapter() == Widths(1, 1)
+
+
+class Fake:
+    """A context that computes so many rows of a step otherwise than others."""
+
+    sequences, length = 8, 1  # too short for chunks
+
+    def __init__(self, odd):
+        self.odd = odd
+
+    def compute(self, rows):
+        return [np.array([row.token, len(rows) in self.odd], np.float32) for row in rows]
+
+    def trim(self, sequence, length):
+        assert (sequence <= self.sequences, length) == (True, 0)
+
+
+@pytest.mark.parametrize(
+    ("odd", "widths"),
+    [
+        ({}, Widths(1, 8)),
+        ({1}, Widths(2, 8)),
+        ({4}, Widths(1, 2)),
+        ({1, 8}, Widths(2, 4)),
+    ],
+)
+def test_only_counts_of_rows_that_gave_the_same_scores_are_used(odd, widths):
+    found = measure(Fake(odd), 100)
+    assert (found.least, found.most) == (widths.least, widths.most)

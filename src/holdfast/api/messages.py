@@ -168,12 +168,24 @@ class ReplayRequest(Message):
     anyway: bool = False
 
 
-class ConvertRequest(Message):
-    """Make GGUF files of a base, and of an adapter if one is named."""
+class QuantizeRequest(Message):
+    """Make GGUF files of a model, and of an adapter if one is named.
+
+    ``types`` are all kept; without any, or with a floor or a ceiling, the smallest that keeps them is. ``memory`` is in bytes.
+    ``table`` measures and keeps nothing but the table.
+    """
 
     model: Short
     adapter: Short | None = None
-    quantizations: list[Literal["q8_0", "q4_k_m"]] = Field(min_length=1, max_length=8)
+    types: list[Short] = Field(default_factory=list, max_length=64)
+    calibration: Short | None = None
+    overrides: list[Short] = Field(default_factory=list, max_length=64)
+    floor_kl: Annotated[float, Field(ge=0.0, le=100.0)] | None = None
+    floor_top1: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
+    floor_cosine: Annotated[float, Field(ge=-1.0, le=1.0)] | None = None
+    memory: Annotated[int, Field(ge=1, lt=2**53)] | None = None
+    table: bool = False
+    suite: Short | None = None
 
 
 class MergeRequest(Message):
@@ -186,7 +198,7 @@ class MergeRequest(Message):
 class GateRequest(Message):
     """Evaluate a run before and after, on both engines, and decide its gates."""
 
-    quantization: Literal["f16", "q8_0", "q4_k_m"] = "q8_0"
+    quantization: Short | None = None  # the smallest that keeps the stated floor
 
 
 class EvaluateRequest(Message):
@@ -196,7 +208,7 @@ class EvaluateRequest(Message):
     model: Short
     adapter: Short | None = None
     engine: Literal["transformers", "gguf"] = "transformers"
-    quantization: Literal["f16", "q8_0", "q4_k_m"] = "q8_0"
+    quantization: Short | None = None  # the smallest that keeps the stated floor
 
 
 class ProposeRequest(Message):
@@ -214,23 +226,44 @@ class ReleaseRollbackRequest(Message):
     reason: Reason
 
 
-class ServeRequest(Message):
-    """Serve a base and the adapters named, quantized."""
+class LoadRequest(Message):
+    """Serve one more base, or more adapters of one that is served; or bring back what was taken out."""
 
     model: Short
     adapters: list[Short] = Field(default_factory=list, max_length=64)
-    quantization: Literal["f16", "q8_0", "q4_k_m"] = "q8_0"
+    quantization: Short | None = None  # the smallest that keeps the stated floor
+
+
+class UnloadRequest(Message):
+    """Serve a base, or an adapter of one, no more: ``base``, ``base:adapter`` or ``base:adapter@version``."""
+
+    model: Annotated[str, Field(min_length=1, max_length=400)]
+
+
+class ServeRequest(LoadRequest):
+    """Begin to serve a base and the adapters named, quantized; what is left out is as the site says."""
+
     host: Short | None = None
     port: Annotated[int, Field(ge=0, lt=65536)] | None = None
+    context: Annotated[int, Field(ge=16, le=2**20)] | None = None  # tokens of one sequence
+    parallel: Annotated[int, Field(ge=1, le=64)] | None = None  # sequences side by side
+    kv: Literal["f16", "q8_0"] | None = None
+    memory_gb: Annotated[float, Field(gt=0, le=1e5)] | None = None
 
 
 class KeyRequest(Message):
     """Create an application's key."""
 
     tenant: Short
-    models: list[Short] = Field(default_factory=list, max_length=64)
+    models: list[Annotated[str, Field(min_length=1, max_length=400)]] = Field(
+        default_factory=list, max_length=64
+    )
     level: Literal["public", "internal", "restricted", "secret"] = "public"
     compartments: list[Short] = Field(default_factory=list, max_length=64)
+    scopes: list[Literal["inference", "metrics"]] = Field(default_factory=list, max_length=2)
+    requests_per_minute: Annotated[int, Field(ge=1)] | None = None
+    tokens_per_day: Annotated[int, Field(ge=1)] | None = None
+    parallel: Annotated[int, Field(ge=1)] | None = None
 
 
 class _Question(Message):

@@ -3,7 +3,7 @@
 An act is an intent ``X``, recorded before it begins, and exactly one outcome ``X.done``, ``X.failed``, ``X.cancelled`` or
 ``X.interrupted`` whose cause is the intent's sequence number; everything else is a plain fact. Invariants: what is not
 registered is refused, and so is a parameter that the registry does not name or type; each action belongs to one producer, so
-that the serve worker can write answers and nothing else. The declarations are in ``holdfast.audit.registry``, by room. Pure.
+that the front of serving can write answers and nothing else. The declarations are in ``holdfast.audit.registry``, by room. Pure.
 """
 
 from __future__ import annotations

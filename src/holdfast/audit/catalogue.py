@@ -156,7 +156,7 @@ def _section(row: dict[str, Json], outcomes: list[dict[str, Json]]) -> Iterator[
     beside = [name for name in _texts(row["controls"]) if name not in EVERY]
     marks = [
         "fact" if row["phase"] == "fact" else "act",
-        *(["recorded by the serving worker"] if row["producer"] == "serve" else []),
+        *(["recorded by the front of serving"] if row["producer"] == "serve" else []),
         *(["essential"] if row["essential"] else []),
         f"serves {', '.join(beside)}",
     ]

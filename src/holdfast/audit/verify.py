@@ -52,9 +52,9 @@ WITNESSED = "witness/" + "[0-9a-f]" * 8  # files of cosigned checkpoints, each n
 HEAD = struct.Struct(">IQ32sI")  # a record's: length, events synced before, leaf hash, CRC-32 of these
 ACT = re.compile(  # an act, or its one outcome, whose cause is the act's sequence number: (act, ending)
     r"(answer|audit\.(?:archive|backup|export|forget|rebuild|result)|bundle\.(?:admit|discard|import|reject"
-    r"|rollback)|dataset\.prepare|eval\.run|exception\.grant|model\.(?:convert|merge)"
+    r"|rollback)|dataset\.prepare|eval\.run|exception\.grant|model\.(?:merge|quantize)"
     r"|release\.(?:approve|rollback)|report\.(?:receipt|residency)|request\.(?:grant|make)"
-    r"|sealed\.(?:erase|retention|unseal)|serve\.(?:start|stop)|store\.(?:gc|scrub)"
+    r"|sealed\.(?:erase|retention|unseal)|serve\.(?:change|start|stop)|store\.(?:gc|scrub)"
     r"|train\.(?:estimate|replay|run))(?:\.(done|failed|cancelled|interrupted))?"
 )
 _TEXT = rb'"[^"\\\x00-\x1f]*(?:\\.[^"\\\x00-\x1f]*)*"'

@@ -42,7 +42,7 @@ _COMMANDS: Mapping[str, tuple[str, str]] = {
     "job": ("job", "Follow or stop a job of any kind."),
     "release": ("release", "Release runs under names that applications use: one proposes, another approves."),
     "serve": ("serve", "Serve models behind an OpenAI-compatible API."),
-    "ask": ("serve", "Ask a served model, as an application would."),
+    "ask": ("ask", "Ask a served model, as an application would."),
     "audit": ("audit", "Read, query, prove and verify the audit log."),
     "sealed": ("sealed", "Open, erase or shred sealed prompts and answers: two persons, on the record."),
     "report": ("report", "Export residency reports; verify reports and receipts of imports elsewhere."),

@@ -251,8 +251,8 @@ async def _work(run: _Demo) -> None:
             _job(
                 await olga.call(
                     "POST",
-                    "/v1/models/convert",
-                    {"model": "starter", "adapter": str(job), "quantizations": ["q8_0", "q4_k_m"]},
+                    "/v1/models/quantize",
+                    {"model": "starter", "adapter": str(job), "types": ["q8_0", "q4_k_m"]},
                 )
             )
         )
@@ -343,7 +343,7 @@ def _tell_gguf(run: _Demo, converted: dict[str, Json]) -> None:
     parts = [
         f"{name}: KL {_float(one['kl']):.5f}, top-1 {_float(one['top1']):.4f}"
         for name, one in fidelity.items()
-        if isinstance(one, dict)
+        if isinstance(one, dict) and "kl" in one
     ]
     run.done(
         f"token ids equal, f16 logits within {_float(fidelity['f16_max_logit_diff']):.4f}; {'; '.join(parts)}"

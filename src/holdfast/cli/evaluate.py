@@ -14,6 +14,7 @@ from holdfast.cli.group import Group
 from holdfast.cli.output import emit, json_option, table, wrapped
 from holdfast.cli.suitecheck import check
 from holdfast.cli.suiteexport import export
+from holdfast.gguf import quantizations
 
 if TYPE_CHECKING:
     from holdfast.canonical import Json
@@ -27,10 +28,9 @@ def eval() -> None:  # noqa: A001 - the command's name is a contract
 _quantization = click.option(
     "--type",
     "quantization",
-    type=click.Choice(["f16", "q8_0", "q4_k_m"]),
-    default="q8_0",
-    show_default=True,
-    help="Which GGUF.",
+    type=click.Choice(quantizations.NAMES),
+    metavar="TYPE",
+    help="Which GGUF; the smallest that keeps the stated floor by default.",
 )
 
 
@@ -50,7 +50,7 @@ def run(  # noqa: PLR0917 - click passes arguments by name
     model: str,
     adapter: str | None,
     engine: str,
-    quantization: str,
+    quantization: str | None,
     *,
     as_json: bool,
 ) -> None:
@@ -71,7 +71,7 @@ def run(  # noqa: PLR0917 - click passes arguments by name
 @_quantization
 @json_option
 @click.pass_context
-def gate(ctx: click.Context, run_name: str, quantization: str, *, as_json: bool) -> None:
+def gate(ctx: click.Context, run_name: str, quantization: str | None, *, as_json: bool) -> None:
     """Evaluate RUN before and after, on both engines, and decide go or no-go. Exit 1 for no-go."""
     result = connect.job(ctx, f"/v1/runs/{quote(run_name, safe='')}/gate", {"quantization": quantization})
     emit(

@@ -11,6 +11,7 @@ from holdfast import parts
 from holdfast.cli import connect
 from holdfast.cli.group import Group
 from holdfast.cli.output import emit, json_option, size, table
+from holdfast.cli.quantize import quantize
 
 if TYPE_CHECKING:
     from holdfast.canonical import Json
@@ -144,46 +145,4 @@ def merge(ctx: click.Context, base: str, adapter: str, *, as_json: bool) -> None
     emit(result, as_json, lines)
 
 
-@model.command()
-@click.argument("base")
-@click.option("--adapter", help="Convert this adapter too: a run's number, or an adapter's name or digest.")
-@click.option(
-    "--type",
-    "quantizations",
-    multiple=True,
-    type=click.Choice(["q8_0", "q4_k_m"]),
-    default=("q8_0", "q4_k_m"),
-    show_default=True,
-    help="Quantization; may be given more than once.",
-)
-@json_option
-@click.pass_context
-def quantize(
-    ctx: click.Context, base: str, adapter: str | None, quantizations: tuple[str, ...], *, as_json: bool
-) -> None:
-    """Make GGUF files of BASE (or of a merged model, or the run that made a whole one), and keep them if they agree.
-
-    Token ids and logits are compared with the original's.
-    """
-    body: dict[str, Json] = {"model": base, "adapter": adapter, "quantizations": list(quantizations)}
-    result = connect.job(ctx, "/v1/models/convert", body)
-
-    def lines() -> list[str]:
-        fidelity = result["fidelity"]
-        if not isinstance(fidelity, dict):
-            return []
-        rows = [
-            (
-                name,
-                f"{parts.number(one['kl']):.5f}",
-                f"{parts.number(one['top1']):.4f}",
-                f"{parts.number(one['bits_per_weight']):.2f}",
-            )
-            for name, one in parts.named(fidelity).items()
-        ]
-        return [
-            f"token ids equal; largest f16 logit difference {parts.number(fidelity['f16_max_logit_diff']):.4f}",
-            *table(("type", "KL (nats)", "same top token", "bits/weight"), rows),
-        ]
-
-    emit(result, as_json, lines)
+model.add_command(quantize)

@@ -1,18 +1,25 @@
-"""``holdfast serve`` and ``holdfast ask``: models behind an OpenAI-compatible API, and a first application of it."""
+"""``holdfast serve``: models behind an OpenAI-compatible API."""
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 import click
 
 from holdfast.cli import connect
+from holdfast.cli.figures import Bytes
 from holdfast.cli.group import Group
-from holdfast.cli.output import emit, json_option, table
+from holdfast.cli.output import emit, json_option, size, table
+from holdfast.cli.servekeys import keys
+from holdfast.cli.usage import usage
+from holdfast.gguf import quantizations
+from holdfast.parts import record, records
 
 if TYPE_CHECKING:
     from holdfast.canonical import Json
+
+
+_HEAD = ("engine of", "state", "process", "memory", "context", "kv", "adapters", "deaths")
 
 
 @click.group(cls=Group)
@@ -20,41 +27,39 @@ def serve() -> None:
     """Serve models behind an OpenAI-compatible API."""
 
 
-@serve.command()
-@click.option("--model", default="starter", show_default=True, help="The base, by name or digest.")
-@click.option(
+_ADAPTERS = click.option(
     "--adapter", "adapters", multiple=True, help="An adapter whose gate said go; may be given more than once."
 )
-@click.option(
+_TYPE = click.option(
     "--type",
     "quantization",
-    type=click.Choice(["f16", "q8_0", "q4_k_m"]),
-    default="q8_0",
-    show_default=True,
-    help="Which GGUF.",
+    type=click.Choice(quantizations.NAMES, case_sensitive=False),
+    metavar="TYPE",
+    help="Which GGUF, as in q8_0; the smallest that keeps the stated floor by default.",
 )
+
+
+@serve.command()
+@click.option("--model", default="starter", show_default=True, help="The base, by name or digest.")
+@_ADAPTERS
+@_TYPE
 @click.option("--host", help="Address to listen on; the site's by default.")
-@click.option("--port", type=int, help="Port to listen on; the site's by default, 0 for any free one.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    help="Port to listen on; the site's by default, 0 for any free one.",
+)
+@click.option(
+    "--context", type=click.IntRange(16, 2**20), help="Tokens of one prompt and its answer together, at most."
+)
+@click.option("--parallel", type=click.IntRange(1, 64), help="Sequences that a model computes side by side.")
+@click.option("--kv", type=click.Choice(["f16", "q8_0"]), help="How caches hold keys and values.")
+@click.option("--memory", type=Bytes(), metavar="SIZE", help="What all models together may take, as in 4GB.")
 @json_option
 @click.pass_context
-def start(  # noqa: PLR0917 - click passes arguments by name
-    ctx: click.Context,
-    model: str,
-    adapters: tuple[str, ...],
-    quantization: str,
-    host: str | None,
-    port: int | None,
-    *,
-    as_json: bool,
-) -> None:
+def start(ctx: click.Context, /, *, as_json: bool, memory: int | None, **asked: Json) -> None:
     """Start serving a base, and under its alias whatever is released for it."""
-    body: dict[str, Json] = {
-        "model": model,
-        "adapters": list(adapters),
-        "quantization": quantization,
-        "host": host,
-        "port": port,
-    }
+    body = {**_plain(asked), "memory_gb": None if memory is None else memory / 1e9}
     result = connect.job(ctx, "/v1/serving/start", body)
     emit(
         result,
@@ -68,10 +73,39 @@ def start(  # noqa: PLR0917 - click passes arguments by name
 
 
 @serve.command()
+@click.argument("model")
+@_ADAPTERS
+@_TYPE
+@json_option
+@click.pass_context
+def load(ctx: click.Context, /, *, as_json: bool, **asked: Json) -> None:
+    """Serve MODEL too, or more adapters of it; also brings back what was taken out."""
+    _change(ctx, "/v1/serving/load", _plain(asked), as_json)
+
+
+@serve.command()
+@click.argument("model")
+@json_option
+@click.pass_context
+def unload(ctx: click.Context, model: str, *, as_json: bool) -> None:
+    """Serve MODEL (BASE, BASE:ADAPTER or BASE:ADAPTER@VERSION) no more."""
+    _change(ctx, "/v1/serving/unload", {"model": model}, as_json)
+
+
+def _plain(asked: dict[str, Json]) -> dict[str, Json]:
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in asked.items()}
+
+
+def _change(ctx: click.Context, route: str, body: dict[str, Json], as_json: bool) -> None:  # noqa: FBT001 - an option
+    result = connect.job(ctx, route, body)
+    emit(result, as_json, lambda: [f"Serving at {result['address']}/v1", *_models(result["models"])])
+
+
+@serve.command()
 @json_option
 @click.pass_context
 def stop(ctx: click.Context, *, as_json: bool) -> None:
-    """Stop serving; answers under way are finished first."""
+    """Stop serving; answers under way have some seconds to end."""
 
     async def work() -> dict[str, Json]:
         async with connect.session(ctx) as client:
@@ -91,20 +125,61 @@ def status(ctx: click.Context, *, as_json: bool) -> None:
             return await client.call("GET", "/v1/serving")
 
     found = connect.run(work())
+    emit(found, as_json, lambda: lines(found))
 
-    def lines() -> list[str]:
-        if not found["running"]:
-            return [str(found["ended"] or "Nothing is served."), "Start with `holdfast serve start`."]
-        figures = [f"{name} {found[name]}" for name in ("active", "queued", "served") if name in found]
-        left = found["left_out"]
-        out = (
-            [f"  {alias} is not served: {why}" for alias, why in left.items()]
-            if isinstance(left, dict)
-            else []
+
+def lines(found: dict[str, Json]) -> list[str]:
+    """Write what is served.
+
+    Args:
+        found: What the daemon says of serving.
+
+    Returns:
+        Where, what, by which engines, and what is amiss.
+    """
+    if not found["running"]:
+        return [str(found["ended"] or "Nothing is served."), "Start with `holdfast serve start`."]
+    figures = [f"{name} {found[name]}" for name in ("active", "queued", "served") if name in found]
+    if deaths := record(found["front"]).get("deaths"):
+        figures.append(f"deaths of the front {deaths}")
+    return [
+        f"Serving at {found['address']}/v1",
+        *_models(found["models"]),
+        *(f"  {alias} is not served: {why}" for alias, why in record(found["left_out"]).items()),
+        *_engines(found),
+        "  ".join(figures),
+    ]
+
+
+def _engines(found: dict[str, Json]) -> list[str]:
+    """Tell of the engines: process, memory, adapters, deaths, and why one was taken out or lacks an adapter."""
+    rows, why = [], []
+    for one in records(found["engines"]):
+        total, models, adapters = record(one["memory"]).get("total"), one["models"], one["adapters"]
+        rows.append(
+            (
+                str(models[0]) if isinstance(models, list) and models else str(one["engine"]),
+                str(one["state"]),
+                str(one["pid"] or ""),
+                size(total) if isinstance(total, int) else "",
+                str(one["context"]),
+                str(one["kv"]),
+                str(len(adapters) if isinstance(adapters, list) else 0),
+                str(one["deaths"]),
+            )
         )
-        return [f"Serving at {found['address']}/v1", *_models(found["models"]), *out, "  ".join(figures)]
-
-    emit(found, as_json, lines)
+        for trouble in (one, *records(one["lacking"])):
+            if trouble["why"]:
+                why += [f"  {trouble['why']}", f"  {trouble['remedy']}"]
+    if not rows:
+        return []
+    budget = found["budget"]
+    may = (
+        f"Engines may take {size(budget)} together; each computes {found['parallel']} sequences side by side."
+        if isinstance(budget, int)
+        else ""
+    )
+    return [*table(_HEAD, rows), *why, may]
 
 
 def _models(listed: Json) -> list[str]:
@@ -119,129 +194,5 @@ def _models(listed: Json) -> list[str]:
     return found
 
 
-@serve.group(cls=Group)
-def keys() -> None:
-    """Applications' keys."""
-
-
-@keys.command()
-@click.option("--tenant", required=True, help="Whose key it is.")
-@click.option("--model", "models", multiple=True, help="Only for this model id; may be given more than once.")
-@click.option(
-    "--level",
-    type=click.Choice(["public", "internal", "restricted", "secret"]),
-    default="public",
-    show_default=True,
-    help="The highest label it may see.",
-)
-@json_option
-@click.pass_context
-def create(ctx: click.Context, tenant: str, models: tuple[str, ...], level: str, *, as_json: bool) -> None:
-    """Create a key. Its secret is shown once and kept nowhere."""
-
-    async def work() -> dict[str, Json]:
-        async with connect.session(ctx) as client:
-            return await client.call(
-                "POST", "/v1/serving/keys", {"tenant": tenant, "models": list(models), "level": level}
-            )
-
-    result = connect.run(work())
-    emit(result, as_json, lambda: [str(result["secret"])])
-
-
-@keys.command("list")
-@json_option
-@click.pass_context
-def list_(ctx: click.Context, *, as_json: bool) -> None:
-    """List keys, without their secrets."""
-
-    async def work() -> dict[str, Json]:
-        async with connect.session(ctx) as client:
-            return await client.call("GET", "/v1/serving/keys")
-
-    found = connect.run(work())
-
-    def lines() -> list[str]:
-        listed = found["keys"]
-        rows = [
-            (one["key"], one["tenant"], "revoked" if one["revoked"] else "valid")
-            for one in (listed if isinstance(listed, list) else [])
-            if isinstance(one, dict)
-        ]
-        return table(("key", "tenant", "state"), rows)
-
-    emit(found, as_json, lines)
-
-
-@keys.command()
-@click.argument("key")
-@json_option
-@click.pass_context
-def revoke(ctx: click.Context, key: str, *, as_json: bool) -> None:
-    """Revoke KEY at once."""
-
-    async def work() -> dict[str, Json]:
-        async with connect.session(ctx) as client:
-            return await client.call("DELETE", f"/v1/serving/keys/{key}")
-
-    emit(connect.run(work()), as_json, lambda: [f"Revoked {key}."])
-
-
-@click.command()
-@click.argument("question")
-@click.option(
-    "--model", default="starter", show_default=True, help="Model id: an alias, BASE or BASE:ADAPTER."
-)
-@click.option("--key", envvar="HOLDFAST_API_KEY", help="An application's key [HOLDFAST_API_KEY].")
-@click.option("--url", help="Where it is served; asked of the daemon if left out.")
-@click.option("--max-tokens", type=int, default=128, show_default=True)
-@json_option
-@click.pass_context
-def ask(  # noqa: PLR0917 - click passes arguments by name
-    ctx: click.Context,
-    question: str,
-    model: str,
-    key: str | None,
-    url: str | None,
-    max_tokens: int,
-    *,
-    as_json: bool,
-) -> None:
-    """Ask a served model QUESTION, by the same way as any application."""
-    from holdfast.errors import NotAuthenticated
-
-    if not key:
-        raise NotAuthenticated(
-            "ask.key",
-            "Asking needs an application's key.",
-            remedy="Create one with `holdfast serve keys create --tenant NAME`, then set HOLDFAST_API_KEY.",
-        )
-    address = url or _served_at(ctx)
-    from holdfast.client import chat
-
-    def show(text: str) -> None:
-        if not as_json:
-            click.echo(text, nl=False)
-            sys.stdout.flush()
-
-    found = chat.ask(address, key, model, question, max_tokens=max_tokens, on_text=show)
-    emit(
-        dict(found),
-        as_json,
-        lambda: ["", f"request receipt {found['request_seq']}, answer receipt {found['answer_seq']}"],
-    )
-
-
-def _served_at(ctx: click.Context) -> str:
-    from holdfast.client.connection import Client
-    from holdfast.errors import Conflict
-
-    async def work() -> dict[str, Json]:
-        async with Client(connect.home(ctx)) as client:
-            return await client.call("GET", "/v1/status")
-
-    serving = connect.run(work())["serving"]
-    address = serving.get("address") if isinstance(serving, dict) else None
-    if not address:
-        raise Conflict("serve.not-running", "Nothing is served.", remedy="Start with `holdfast serve start`.")
-    return str(address)
+serve.add_command(keys)
+serve.add_command(usage)

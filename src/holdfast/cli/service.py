@@ -81,17 +81,27 @@ def found_home(home: Home, site: Path) -> None:
             remedy="Leave --site out, or use another home.",
         )
     home.root.mkdir(parents=True, exist_ok=True, mode=0o700)
-    for entry in parsed.person:
-        target = (home.root / entry.key).resolve()
+
+    def copy(named: str, limit: int, what: str, mode: int) -> None:
+        target = (home.root / named).resolve()
         if not target.is_relative_to(home.root.resolve()):
             raise UntrustedInput(
                 "site.key",
-                f"The key {entry.key} would lie outside of the home.",
+                f"The key {named} would lie outside of the home.",
                 remedy="Put it beside the document.",
             )
-        key = keyfiles.read(site.parent / entry.key, person.MAX_PUBLIC_DOCUMENT, f"The key of {entry.name}")
+        found = keyfiles.read(site.parent / named, limit, what)
         target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        disk.write_file(target, key, mode=0o644)
+        disk.write_file(target, found, mode=mode)
+
+    for entry in parsed.person:
+        copy(entry.key, person.MAX_PUBLIC_DOCUMENT, f"The key of {entry.name}", 0o644)
+    tls = parsed.serving.tls
+    if tls is not None:
+        copy(tls.certificate, config.MAX_PEM, "The server's certificate", 0o600)
+        copy(tls.key, config.MAX_PEM, "The server's key", 0o600)
+        if tls.clients is not None:
+            copy(tls.clients, config.MAX_PEM, "The file of clients' authorities", 0o600)
     disk.write_file(home.site, data, mode=0o644)
 
 

@@ -342,6 +342,11 @@ class _Builder:
                 f"{self._head.unsigned} events after the last checkpoint, which nobody had signed."
             )
         self._lost.append(f"Everything after event {self._head.size - 1}, if there was more.")
+        counting = sum(not key.revoked for key in state.keys.values())
+        if counting:
+            self._lost.append(
+                f"The hashes of {counting} applications' keys: no backup holds them, so these keys open nothing; create new ones."
+            )
         self._lost += [
             f"Import {request}: its medium waited in quarantine; import it again."
             for request in sorted(set(state.staged.values()))

@@ -16,6 +16,7 @@ from holdfast.governance.exceptions import Kind
 
 if TYPE_CHECKING:
     from holdfast.artefact import Artefact
+    from holdfast.canonical import Json
     from holdfast.daemon.services import Services
     from holdfast.governance.labels import Label
     from holdfast.governance.revocations import Revocation
@@ -130,3 +131,23 @@ def instead(services: Services, found: Revocation) -> str:
         named = f"the medium {bundle}, which brings" if bundle else "the medium that brings"
         return f"Import {named} {found.instead}, and use that instead."
     return f"Use {here.kind} {here.name}@{here.version} ({hashing.short(here.digest)}) instead."
+
+
+def stopped(services: Services, what: str, found: Revocation) -> dict[str, Json]:
+    """Say why something is served no more.
+
+    Args:
+        services: The daemon's parts.
+        what: What it was.
+        found: The revocation of something that it is made of.
+
+    Returns:
+        The revocation, with the ``message`` and the ``remedy`` that applications are told.
+    """
+    return {
+        **found.to_json(),
+        "bundle": found.bundle,
+        "message": f"{what} was stopped: {found.kind} {found.name}, which it uses, is revoked"
+        f" since {found.since} by {found.bundle}: {found.reason}",
+        "remedy": instead(services, found),
+    }

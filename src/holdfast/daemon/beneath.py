@@ -1,4 +1,4 @@
-"""Opening a folder that a client named: only beneath a configured root, through no symbolic link.
+"""Opening a folder or file that somebody named: only beneath a given root, through no symbolic link.
 
 Uses openat2(2) with RESOLVE_BENEATH, so that the kernel decides and nothing can be swapped between check and use.
 """
@@ -46,7 +46,7 @@ def open_folder(roots: list[str], named: str) -> int:
     wanted = Path(os.path.normpath(named))
     for root in roots:
         if wanted.is_absolute() and wanted.is_relative_to(root):
-            return _open(root, wanted)
+            return _open(root, wanted.relative_to(root), os.O_DIRECTORY)
     raise NotPermitted(
         "media.root",
         f"{named} lies beneath none of this site's media roots ({', '.join(roots)}).",
@@ -54,8 +54,24 @@ def open_folder(roots: list[str], named: str) -> int:
     )
 
 
-def _open(root: str, wanted: Path) -> int:
-    inside = wanted.relative_to(root)
+def open_file(root: str, named: str) -> int:
+    """Open a file beneath a root, to read it.
+
+    Args:
+        root: Absolute path of the folder.
+        named: The file's path, relative to it.
+
+    Returns:
+        A descriptor of the file; the caller closes it.
+
+    Raises:
+        NotPermitted: If it lies outside, or a symbolic link is on the way.
+        NotFound: If it does not exist.
+    """
+    return _open(root, Path(named), os.O_NONBLOCK)  # nobody waits for a pipe's other end
+
+
+def _open(root: str, inside: Path, kind: int) -> int:
     try:
         top = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
@@ -66,7 +82,7 @@ def _open(root: str, wanted: Path) -> int:
         ) from error
     try:
         how = _OpenHow(
-            os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC,
+            os.O_RDONLY | kind | os.O_CLOEXEC,
             0,
             _RESOLVE_BENEATH | _RESOLVE_NO_SYMLINKS | _RESOLVE_NO_MAGICLINKS,
         )
@@ -78,6 +94,7 @@ def _open(root: str, wanted: Path) -> int:
         code = ctypes.get_errno()
     finally:
         os.close(top)
+    wanted = Path(root) / inside
     if code in (errno.ELOOP, errno.EXDEV):
         raise NotPermitted(
             "media.link", f"{wanted} is reached through a symbolic link.", remedy="Name the folder itself."

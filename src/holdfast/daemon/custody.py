@@ -6,8 +6,8 @@ folder (large files by hard links), and the client fetches them. Of an archive: 
 down, its digest recorded (``state.snapshot``), the events before it gathered. Forgetting is an act of its own, by another person
 than made the archive, who shows that they hold a whole copy of it.
 
-Invariants: no private key, no subject's key and nothing of the index is ever in a copy; the index's file is not touched, so
-that its lock is never lost; only what a finished archive holds is forgotten.
+Invariants: no private key, no subject's key, no hash of an application's key and nothing of the index is ever in a copy; the
+index's file is not touched, so that its lock is never lost; only what a finished archive holds is forgotten.
 """
 
 from __future__ import annotations

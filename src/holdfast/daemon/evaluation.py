@@ -18,6 +18,7 @@ from holdfast.daemon.answers import RESULTS_FILE, Candidate
 from holdfast.daemon.runs import find_run, inputs_of, model_parts, product, read_recipe
 from holdfast.errors import NotFound
 from holdfast.evaluation import gate
+from holdfast.gguf import quantizations
 from holdfast.governance import labels
 
 if TYPE_CHECKING:
@@ -59,11 +60,12 @@ async def decide(services: Services, session: Session, name: str, request: GateR
         for suite in sorted({rule.suite for rule in recipe.gate})
     }
     base = (inputs.base, inputs.tokenizer)
+    served = _type(services, made if made.kind is Kind.MERGED else inputs.base, request.quantization)
     candidates = [
         Candidate(f"{BEFORE}-{TRANSFORMERS}", *base),
         _made(f"{AFTER}-{TRANSFORMERS}", base, made),
-        _quantized(services, f"{BEFORE}-{request.quantization}", base, None, request.quantization),
-        _quantized(services, f"{AFTER}-{request.quantization}", base, made, request.quantization),
+        _quantized(services, f"{BEFORE}-{served}", base, None, served),
+        _quantized(services, f"{AFTER}-{served}", base, made, served),
     ]
     label = labels.join_all(found.label for found in answers.used(candidates, suites))
     digests = {suite: found.digest for suite, found in suites.items()}
@@ -88,7 +90,7 @@ async def decide(services: Services, session: Session, name: str, request: GateR
                         results[f"{AFTER}-{column}"],
                         digests,
                     )
-                    for column in (TRANSFORMERS, request.quantization)
+                    for column in (TRANSFORMERS, served)
                 }
                 evaluation = await answers.keep(
                     services, job, run, candidates, suites, results, {**verdicts}, label
@@ -135,7 +137,8 @@ async def evaluate(services: Services, session: Session, request: EvaluateReques
     admissible.usable(services, suite)
     adapter = models.find_adapter(services, request.adapter) if request.adapter else None
     if request.engine == "gguf":
-        candidate = _quantized(services, request.quantization, parts, adapter, request.quantization)
+        served = _type(services, parts[0], request.quantization)
+        candidate = _quantized(services, served, parts, adapter, served)
     else:
         candidate = Candidate(TRANSFORMERS, *parts, adapter)
     suites = {suite.name: suite}
@@ -177,6 +180,13 @@ def _made(name: str, base: tuple[Artefact, Artefact], made: Artefact) -> Candida
     if made.kind is Kind.MERGED:
         return Candidate(name, made, base[1])
     return Candidate(name, *base, made)
+
+
+def _type(services: Services, model: Artefact, named: str | None) -> str:
+    """Give the type of the file that is judged: the one named, or the one that would be served."""
+    if named is not None:
+        return quantizations.find(named).name
+    return str(models.find_gguf(services, model, None).meta["quantization"])
 
 
 def _quantized(

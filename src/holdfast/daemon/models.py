@@ -1,157 +1,26 @@
-"""Models as they are served: GGUF files made from bases and adapters.
+"""Models, adapters and the GGUF files made of them: found and described. Making them is ``quantizing``'s.
 
-Order of operations: the files to convert are hashed again, a confined worker converts and compares with the original, what
-it made is adopted under the original's label. Invariants: a GGUF's parents say what it was made from; what does not give the
-original's token ids and logits never becomes an artefact.
+Invariant: what a medium claims of its GGUF files is not believed; what was made here is known.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import TYPE_CHECKING
 
 from holdfast import hashing
 from holdfast.artefact import Kind
-from holdfast.audit.event import Subject
-from holdfast.daemon import admissible, intake, revocations, runs, scratch, workbench
+from holdfast.daemon import admissible, revocations, runs
 from holdfast.dataset.files import ITEMS_FILE
 from holdfast.dataset.messages import question_of
-from holdfast.errors import NotFound, WorkerFailed
-from holdfast.governance import labels
+from holdfast.errors import NotFound
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from holdfast.api.messages import ConvertRequest
     from holdfast.artefact import Artefact
     from holdfast.canonical import Json
-    from holdfast.daemon.jobs import Job
     from holdfast.daemon.services import Services
-    from holdfast.daemon.sessions import Session
 
-PROBES = 96  # prompts of the installed suites on which a conversion is compared with its original
-
-
-async def convert(services: Services, session: Session, request: ConvertRequest) -> Job:
-    """Make GGUF files of a base, and of an adapter if one is named.
-
-    Args:
-        services: The daemon's parts.
-        session: An operator's.
-        request: What is wanted.
-
-    Returns:
-        The job.
-    """
-    actor = session.actor("model.convert")
-    base, tokenizer = runs.model_parts(services, request.model)
-    adapter = find_adapter(services, request.adapter) if request.adapter else None
-    label = labels.join_all(found.label for found in (base, tokenizer, *([adapter] if adapter else [])))
-    params: dict[str, Json] = {
-        "base": base.digest,
-        "adapter": adapter.digest if adapter else None,
-        "quantizations": list(request.quantizations),
-    }
-
-    async def work(opened: asyncio.Future[Job]) -> dict[str, Json]:
-        async with services.recorder.act(
-            actor, "model.convert", params, subject=Subject(base.kind.value, base.digest), label=label
-        ) as act:
-            job = services.jobs.open_job(act.seq, "model.convert")
-            opened.set_result(job)
-            job.uses = frozenset({base.digest, tokenizer.digest, *([adapter.digest] if adapter else [])})
-            try:
-                out = job.folder / "out"
-                out.mkdir()
-                for found in (base, tokenizer):
-                    admissible.usable(services, found)
-                    await asyncio.to_thread(services.store.verify, found)
-                model = workbench.link_view(services, job.folder / "model", base, tokenizer)
-                order: dict[str, Json] = {
-                    "task": "base",
-                    "model": "/in/model",
-                    "name": base.name,
-                    "probe": list(await asyncio.to_thread(probes, services)),
-                    "quantizations": list(request.quantizations),
-                    "out": "/out",
-                }
-                made = await workbench.run_worker(
-                    services, job, "convert", order, inputs={"model": model}, output=out
-                )
-                artefacts = [
-                    await intake.adopt(
-                        services,
-                        Kind.GGUF,
-                        base.name,
-                        base.version,
-                        {f"{quantization}.gguf": out / f"{quantization}.gguf"},
-                        label=base.label.join(tokenizer.label),
-                        parents=(base.digest, tokenizer.digest),
-                        meta={"base": base.digest, "quantization": quantization, "part": "model"},
-                    )
-                    for quantization in ("f16", *request.quantizations)
-                ]
-                act.outcome = {"fidelity": _fidelity(made)}
-                if adapter is not None:
-                    lora, figures = await _convert_adapter(
-                        services, job, adapter, (base, tokenizer), model, order
-                    )
-                    artefacts.append(lora)
-                    act.outcome["adapter_fidelity"] = figures
-            finally:
-                await asyncio.to_thread(scratch.clean, job.folder)
-            act.outcome["artefacts"] = [found.to_json() for found in artefacts]
-            return act.outcome
-
-    return await services.jobs.start("model.convert", work)
-
-
-async def _convert_adapter(  # noqa: PLR0917 - one act, its many parts
-    services: Services,
-    job: Job,
-    adapter: Artefact,
-    parts: tuple[Artefact, Artefact],
-    model: Path,
-    order: dict[str, Json],
-) -> tuple[Artefact, Json]:
-    await asyncio.to_thread(services.store.verify, adapter)
-    out = job.folder / "adapter"
-    out.mkdir()
-    made = await workbench.run_worker(
-        services,
-        job,
-        "convert",
-        order | {"task": "adapter", "adapter": "/in/adapter", "gguf": "/in/gguf"},
-        inputs={
-            "model": model,
-            "adapter": services.store.folder(adapter.digest),
-            "gguf": job.folder / "out",
-        },
-        output=out,
-    )
-    lora = await intake.adopt(
-        services,
-        Kind.GGUF,
-        adapter.name,
-        adapter.version,
-        {"adapter.gguf": out / "adapter.gguf"},
-        label=labels.join_all(found.label for found in (adapter, *parts)),
-        parents=(adapter.digest, *(part.digest for part in parts)),
-        meta={"base": parts[0].digest, "adapter": adapter.digest, "part": "adapter"},
-    )
-    return lora, _fidelity(made)
-
-
-def _fidelity(made: dict[str, Json]) -> Json:
-    """Take a conversion's figures from what its worker said."""
-    if not isinstance(found := made.get("fidelity"), dict):
-        raise WorkerFailed(
-            "worker.output",
-            "The worker did not say how true its files are.",
-            remedy="Start the conversion again.",
-        )
-    return found
+PROBES = 96  # prompts of the installed suites on which a file is compared with its original
 
 
 def probes(services: Services) -> list[str]:
@@ -206,21 +75,55 @@ def find_adapter(services: Services, name: str) -> Artefact:
     return found
 
 
-def find_gguf(services: Services, base: Artefact, quantization: str) -> Artefact:
+def find_gguf(services: Services, base: Artefact, quantization: str | None) -> Artefact:
     """Find the GGUF of a base.
 
     Args:
         services: The daemon's parts.
         base: The base.
-        quantization: Its type.
+        quantization: Its type; None for the smallest that kept the floor when it was made.
 
     Returns:
-        The artefact.
+        The artefact; of several of one type, calibrated or not, the newest.
 
     Raises:
         NotFound: If it was not made yet.
     """
-    return _gguf(services, {"base": base.digest, "quantization": quantization, "part": "model"}, base.name)
+    found = _made(services, {"base": base.digest, "part": "model"})
+    if quantization is None:
+        kept = [one for one in found if one.meta.get("within_floor") is True]
+        if kept:
+            return _usable(services, min(kept, key=lambda one: one.size))
+    else:
+        named = [one for one in found if one.meta.get("quantization") == quantization]
+        if named:
+            return _usable(services, named[-1])
+    there = ", ".join(sorted({str(one.meta.get("quantization")) for one in found}))
+    raise NotFound(
+        "model.no-gguf",
+        f"There is no {quantization or 'quantized'} file of {base.name}{' that keeps the floor' if quantization is None else ''} yet"
+        f"{f'; there is {there}' if there else ''}.",
+        remedy=f"Make it with `holdfast model quantize {base.name}{f' --type {quantization}' if quantization else ''}`"
+        f"{', or serve another with --type' if found else ''}.",
+    )
+
+
+def find_f16(services: Services, base: Artefact, tokenizer: Artefact) -> Artefact | None:
+    """Find the file that a base was converted to.
+
+    Args:
+        services: The daemon's parts.
+        base: The base.
+        tokenizer: Its tokenizer, which is part of the file.
+
+    Returns:
+        The artefact; None if it was not made yet, or may not be used.
+    """
+    for found in _made(services, {"base": base.digest, "part": "model", "quantization": "f16"}):
+        gone = found.digest in services.state.damaged or admissible.revoked(services, found.digest)
+        if tokenizer.digest in found.parents and not gone:
+            return found
+    return None
 
 
 def find_gguf_adapter(services: Services, adapter: Artefact) -> Artefact:
@@ -236,21 +139,30 @@ def find_gguf_adapter(services: Services, adapter: Artefact) -> Artefact:
     Raises:
         NotFound: If it was not made yet.
     """
-    return _gguf(services, {"adapter": adapter.digest, "part": "adapter"}, adapter.name)
-
-
-def _gguf(services: Services, meta: dict[str, Json], name: str) -> Artefact:
-    for found in services.state.artefacts.values():
-        # A medium could claim anything of what its GGUF was made from; what was made here is known.
-        here = found.digest in services.state.made
-        if found.kind is Kind.GGUF and here and meta.items() <= found.meta.items():
-            admissible.usable(services, found)
-            return found
+    found = _made(services, {"adapter": adapter.digest, "part": "adapter"})
+    if found:
+        return _usable(services, found[-1])
     raise NotFound(
         "model.no-gguf",
-        f"There is no {meta.get('quantization', 'GGUF')} file of {name} yet.",
+        f"There is no GGUF file of {adapter.name} yet.",
         remedy="Make it with `holdfast model quantize MODEL --adapter RUN`.",
     )
+
+
+def _made(services: Services, meta: dict[str, Json]) -> list[Artefact]:
+    """List the GGUF files that were made here of something, in the order in which they were made."""
+    return [
+        found
+        for found in services.state.artefacts.values()
+        if found.kind is Kind.GGUF
+        and found.digest in services.state.made
+        and meta.items() <= found.meta.items()
+    ]
+
+
+def _usable(services: Services, found: Artefact) -> Artefact:
+    admissible.usable(services, found)
+    return found
 
 
 def shown(services: Services, found: Artefact) -> dict[str, Json]:

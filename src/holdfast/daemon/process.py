@@ -58,8 +58,9 @@ from holdfast.daemon.peers import PeerProtocol
 from holdfast.daemon.recorder import DAEMON, Recorder, SyncRelay
 from holdfast.daemon.refusals import Refusals
 from holdfast.daemon.runs import folders
+from holdfast.daemon.serve import door, keystore
+from holdfast.daemon.serve.serving import Serving
 from holdfast.daemon.services import Services
-from holdfast.daemon.serving import Serving
 from holdfast.daemon.sessions import Sessions
 from holdfast.daemon.space import Space
 from holdfast.daemon.uploads import Uploads
@@ -200,6 +201,7 @@ async def opened(home: Home, clocks: Callable[[], Reading] = read_clocks) -> Asy
         pulse = Pulse(clocks, site.audit.heartbeat_seconds)
         try:
             relay.attach(asyncio.get_running_loop(), services.recorder)
+            door.sweep(services)
             await _begin(services, pulse)
             watching = {
                 asyncio.create_task(revocations.watch(services), name="revocations"),
@@ -281,6 +283,7 @@ def _assemble(home: Home, site: Site, clocks: Callable[[], Reading]) -> tuple[Se
         service.encode,
         service.decode,
     )
+    hashes = keystore.KeyStore(home.key_hashes)
     relay = SyncRelay()
     log = Log.open(
         home.log,
@@ -326,6 +329,7 @@ def _assemble(home: Home, site: Site, clocks: Callable[[], Reading]) -> tuple[Se
         index=Index(),
         serving=Serving(),
         sealed=SealedStore(home.keys / "subjects", home.sealed, lambda: clocks().moment),
+        key_hashes=hashes,
         appliance=appliance,
         now=lambda: clocks().moment,
     )
@@ -377,7 +381,7 @@ async def _begin(services: Services, pulse: Pulse) -> None:
     )
     for draft in reconcile.interrupted(unfinished, DAEMON):
         await recorder.record(draft)
-    for settle in SETTLING:
+    for settle in (*SETTLING, keystore.settle):
         await asyncio.to_thread(settle, services)
     with contextlib.suppress(NoSpace):  # it is done when there is space to record it
         await revocations.settle(services)

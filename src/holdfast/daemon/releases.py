@@ -1,8 +1,8 @@
 """Releases: a run that passed its gate becomes what an alias stands for, once a second person approves it.
 
 Order of operations of an approval: the second person's signature is judged and the intent recorded; what is released is derived
-again from the record and must be the proposed document; every file is hashed again; if that base is served, a worker with the
-new release is made ready; the outcome is recorded; then that worker takes over. A rollback is the same without a second person,
+again from the record and must be the proposed document; every file is hashed again; if that base is served, what is new is made
+ready beside it; the outcome is recorded; then the front is given its new table. A rollback is the same without a second person,
 to a release that two persons once agreed on. Invariants: one decision at a time; a release says nothing that the record does not;
 what is revoked, damaged, gone or not part of the active generation is neither released nor rolled back to; if anything fails, the
 alias stands for what it stood for, and what is served goes on.

@@ -294,6 +294,7 @@ async def _erase(
         services, session, ACTS[Kind.ERASE], _open(services, request), asked, facts
     ) as act:
         keys, payloads = await workbench.in_thread(None, services.sealed.erase, found.subject, generation)
+        await services.serving.forget(found.tenant)  # what engines keep of its prompts, to answer sooner
         act.outcome = {"keys": keys, "payloads": payloads}
     return {"keys": keys, "payloads": payloads}
 

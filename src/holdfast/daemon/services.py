@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from holdfast.daemon.jobs import Jobs
     from holdfast.daemon.recorder import Recorder
     from holdfast.daemon.refusals import Refusals
-    from holdfast.daemon.serving import Serving
+    from holdfast.daemon.serve.keystore import KeyStore
+    from holdfast.daemon.serve.serving import Serving
     from holdfast.daemon.sessions import Sessions
     from holdfast.daemon.space import Space
     from holdfast.daemon.uploads import Uploads
@@ -50,6 +51,7 @@ class Services:
         index: The index worker's client.
         serving: What is served.
         sealed: Prompts and answers.
+        key_hashes: By which applications' keys are known again.
         appliance: The key that signs reports.
         now: Wall clock, aware, UTC.
         deciding: Held while something is admitted, rejected, rolled back or removed.
@@ -73,6 +75,7 @@ class Services:
     index: Index
     serving: Serving
     sealed: SealedStore
+    key_hashes: KeyStore
     appliance: KeyPair
     now: Callable[[], datetime]
     deciding: asyncio.Lock = field(default_factory=asyncio.Lock)

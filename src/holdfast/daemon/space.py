@@ -1,7 +1,7 @@
 """What the daemon does when space runs out (NIST SP 800-53 AU-5), and when it is back.
 
 Order of operations: about once a second the log looks at its space. ``low`` is recorded as a warning. At ``stopped`` only the
-reserve is left: that it stopped is recorded, whatever would begin an act is refused, the serve worker is told to answer
+reserve is left: that it stopped is recorded, whatever would begin an act is refused, the front is told to answer
 nothing new, and what is under way ends as it would have. When space is back, ``audit.space.recovered`` is recorded and the
 worker told. A log that failed is opened again as soon as there is space: the fold catches up, then every intent whose act no
 longer runs in this process gets its outcome. Once no act runs, the disk is brought to what the log says, as at a start.

@@ -160,12 +160,19 @@ async def _listen(job: Job, worker: Worker) -> dict[str, Json]:
         if isinstance(result, dict):
             return result
         if isinstance(error, dict):
-            raise _reported(error)
+            raise reported(error)
     raise died(worker, await worker.wait())
 
 
-def _reported(error: dict[str, Json]) -> HoldfastError:
-    """Rebuild what a worker reported; it judges what it was given, and has no word on the log or on who may do what."""
+def reported(error: dict[str, Json]) -> HoldfastError:
+    """Rebuild what a worker reported; it judges what it was given, and has no word on the log or on who may do what.
+
+    Args:
+        error: The error as it was sent.
+
+    Returns:
+        The error, not raised.
+    """
     if len(canonical.encode(error)) > MAX_ERROR:
         return WorkerFailed(
             "worker.babbles",

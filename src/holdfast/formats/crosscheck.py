@@ -11,7 +11,7 @@ import re
 from typing import TYPE_CHECKING
 
 from holdfast.errors import UntrustedBundle
-from holdfast.formats import families
+from holdfast.formats import families, pooling
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -91,7 +91,8 @@ def _models(
     tensors = {name: shape for report in shards.values() for name, shape in report.shapes.items()}
     if _CONFIG in files and (whole or tensors):
         tokens = _tokens(files) if _TOKENIZER in files else None
-        yield from families.cross_check(_CONFIG, files[_CONFIG].facts, tokens, tensors)
+        embeds = pooling.CONFIG in files
+        yield from families.cross_check(_CONFIG, files[_CONFIG].facts, tokens, tensors, embeds=embeds)
     if _ADAPTER_CONFIG in files and _ADAPTER in files:
         yield from families.cross_check_adapter(
             _ADAPTER_CONFIG, files[_ADAPTER_CONFIG].facts, files[_ADAPTER].shapes

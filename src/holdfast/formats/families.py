@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from holdfast.errors import UntrustedBundle
+from holdfast.formats import encoders
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -22,9 +23,8 @@ if TYPE_CHECKING:
 
 MAX_LAYERS = 1024  # of a model; the largest published have under 130
 MAX_SHOWN = 5  # names listed in one message
-_DERIVED = re.compile(
-    r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq"
-)  # older writers stored it; nobody reads it
+# Older writers stored what is computed anew; nobody reads it.
+DERIVED = re.compile(r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq|embeddings\.position_ids")
 _LORA = re.compile(r"(.+)\.lora_(A|B|embedding_A|embedding_B)(?:\.weight)?")
 
 
@@ -76,6 +76,7 @@ FAMILIES: Mapping[str, Family] = {
     ),
     "PhiForCausalLM": Family("phi", norms=("input_layernorm",), final_norm="final_layernorm", phi=True),
     "Phi3ForCausalLM": Family("phi3", fused=True),
+    encoders.BERT: Family("bert", divides=True),  # its tensors are those of ``encoders``
 }  # fmt: skip
 NEEDED = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
 
@@ -91,8 +92,12 @@ def expected(facts: Mapping[str, Json]) -> dict[str, tuple[int, ...]] | None:
         architecture is unknown or a dimension is missing.
     """
     family = FAMILIES.get(str(facts.get("architecture")))
-    if family is None or any(type(facts.get(name)) is not int for name in NEEDED):
+    encodes = facts.get("architecture") == encoders.BERT
+    needed = NEEDED + encoders.NEEDED if encodes else NEEDED
+    if family is None or any(type(facts.get(name)) is not int for name in needed):
         return None
+    if encodes:
+        return encoders.expected(facts)
     size = _sizes(family, facts)
     layer = dict(_layer(family, size))
     found = {
@@ -114,6 +119,8 @@ def cross_check(
     facts: Mapping[str, Json],
     tokenizer: Mapping[str, Json] | None,
     tensors: Mapping[str, Sequence[int]],
+    *,
+    embeds: bool = False,
 ) -> list[UntrustedBundle]:
     """Compare what a model's files say of each other.
 
@@ -123,6 +130,7 @@ def cross_check(
         tokenizer: What ``tokenizer.read`` gave; None if the model has none of its own. ``added``, if it is there, is the
             number of special tokens that the library will give ids of their own when it loads the tokenizer.
         tensors: Shape of each tensor of all its safetensors files, by its name.
+        embeds: Whether it embeds: a decoder is then also stored without its head, its tensors' names without ``model.``.
 
     Returns:
         What contradicts, at most one refusal of each sort; empty if all agree.
@@ -135,6 +143,10 @@ def cross_check(
             _bad(name, f"it lacks {missing or 'a known architecture'}, so that its tensors can't be checked")
         )
     else:
+        if embeds and not any(tensor.startswith("model.") for tensor in tensors):
+            shapes = {
+                key.removeprefix("model."): shape for key, shape in shapes.items() if key[:8] != "lm_head."
+            }
         found += _compare(name, shapes, tensors, tied="lm_head.weight" not in shapes)
     if tokenizer is not None:
         highest, added, rows = (
@@ -268,12 +280,12 @@ def _compare(
 ) -> Iterator[UntrustedBundle]:
     # A tied head may be stored all the same; what it holds is then the embedding's, of the embedding's shape.
     wanted = dict(shapes)
-    if tied and "lm_head.weight" in tensors:
+    if tied and "lm_head.weight" in tensors and "model.embed_tokens.weight" in wanted:
         wanted["lm_head.weight"] = wanted["model.embed_tokens.weight"]
-    missing = sorted(wanted.keys() - tensors.keys())
+    missing = sorted(wanted.keys() - tensors.keys() - set(encoders.OPTIONAL))
     if missing:
         yield _bad(name, f"its weights lack {_list(missing)}")
-    odd = sorted(tensor for tensor in tensors.keys() - wanted.keys() if not _DERIVED.fullmatch(tensor))
+    odd = sorted(tensor for tensor in tensors.keys() - wanted.keys() if not DERIVED.fullmatch(tensor))
     if odd:
         yield _bad(name, f"its weights hold {_list(odd)}, which no such model has")
     wrong = [

@@ -15,5 +15,6 @@ class Form(StrEnum):
     ADAPTER_CONFIG = "adapter config"
     TOKENIZER = "tokenizer"
     TEMPLATE = "chat template"
+    POOLING = "pooling"
     LINES = "json lines"
     TEXT = "text"

@@ -37,6 +37,7 @@ MAX_DIMENSION = 2**20  # of a vector; the largest published has 53,248
 MAX_HEADS = 1024  # of attention in a layer
 MAX_HEAD = 1024  # dimensions of one; the largest published has 256
 MAX_CONTEXT = 2**24  # tokens
+MAX_TYPES = 4096  # kinds of texts that a model tells apart; BERT has two
 SCALINGS = frozenset({"none", "linear", "yarn", "longrope"})
 
 # Keys beneath the architecture's name, each with the type that llama.cpp reads and the converters write.
@@ -54,6 +55,7 @@ ARCHITECTURE_KEYS = {
     "attention.layer_norm_rms_epsilon": "f32",
     "attention.causal": "bool",
     "attention.sliding_window": "u32",
+    "pooling_type": "u32",
     "attn_logit_softcapping": "f32",
     "final_logit_softcapping": "f32",
     "rope.dimension_count": "u32",
@@ -82,8 +84,10 @@ _LIMITS = {
     "feed_forward_length": MAX_DIMENSION,
     "attention.head_count": MAX_HEADS,
 }
-_PLAIN = frozenset({"qwen2", "phi2", "phi3"})  # their heads always share the embedding's width
-ARCHITECTURES = frozenset({"llama", "qwen2", "qwen3", "gemma3", "phi2", "phi3"})
+_PLAIN = frozenset({"qwen2", "phi2", "phi3", "bert"})  # their heads always share the embedding's width
+ARCHITECTURES = frozenset({"llama", "qwen2", "qwen3", "gemma3", "phi2", "phi3", "bert"})
+_NORMED = frozenset({"phi2", "bert"})  # norms with a mean, hence with biases
+POOLINGS = (1, 2, 3)  # mean, first token, last token
 MATRIX_TYPES = frozenset(name for name, _, _ in gguf.TYPES.values()) - {
     "Q8_1", "Q8_K", "I8", "I16", "I32", "I64", "F64",
 }  # fmt: skip
@@ -123,16 +127,33 @@ def judge(header: Header, name: str) -> dict[str, Json]:
         return facts | _adapter(header, name)
     sizes = _Sizes(header.values, architecture, name)
     pieces = ggufvocab.judge(header.values, name)
+    pools = _pooling(header.values, architecture, name)
     if (claimed := sizes.optional("vocab_size", pieces)) != pieces:
         _refuse(name, f"{architecture}.vocab_size is {claimed}, and its vocabulary has {pieces} pieces")
     _template(header.values, name)
     _tensors(header.tensors, sizes.table({tensor.name for tensor in header.tensors}, pieces), name)
-    return facts | {
-        "vocab_size": pieces,
-        "hidden_size": sizes.width,
-        "num_hidden_layers": sizes.blocks,
-        "context_length": sizes.context,
-    }
+    return (
+        facts
+        | pools
+        | {
+            "vocab_size": pieces,
+            "hidden_size": sizes.width,
+            "num_hidden_layers": sizes.blocks,
+            "context_length": sizes.context,
+        }
+    )
+
+
+def _pooling(values: Mapping[str, Value], architecture: str, name: str) -> dict[str, Json]:
+    """Judge how a text's vector is made; a model that only embeds must say it."""
+    value = values.get(f"{architecture}.pooling_type")
+    if value is None:
+        if architecture == "bert":
+            _refuse(name, "bert.pooling_type is missing")
+        return {}
+    if value.data not in POOLINGS:
+        _refuse(name, f"{architecture}.pooling_type is {str(value.data)[:20]}; {POOLINGS} are known")
+    return {"pooling_type": int(str(value.data))}
 
 
 def _keys(values: Mapping[str, Value], architecture: str, part: str, name: str) -> None:
@@ -170,7 +191,7 @@ class _Sizes:
         self.context, self.width, self.blocks, self.inner, self.heads = (
             self._required(key, most) for key, most in _LIMITS.items()
         )
-        epsilon = f"attention.layer_norm_{'' if architecture == 'phi2' else 'rms_'}epsilon"
+        epsilon = f"attention.layer_norm_{'' if architecture in _NORMED else 'rms_'}epsilon"
         if f"{architecture}.{epsilon}" not in values:
             self._refuse(epsilon, "is missing")
         self.heads_kv = self.optional("attention.head_count_kv", self.heads)
@@ -224,6 +245,8 @@ class _Sizes:
             The table.
         """
         family = self._architecture
+        if family == "bert":
+            return self._encoder(pieces)
         biased = family == "phi2"
         found = {
             "token_embd.weight": ((self.width, pieces), True),
@@ -238,6 +261,34 @@ class _Sizes:
         block = self._attention(family, joined="blk.0.attn_qkv.weight" in present) | self._forward(family)
         for number in range(self.blocks):
             found |= {f"blk.{number}.{key}": facts for key, facts in block.items()}
+        return found
+
+    def _encoder(self, pieces: int) -> dict[str, tuple[tuple[int, ...], bool]]:
+        types = self._values.get("tokenizer.ggml.token_type_count")
+        kinds = types.data if types is not None and isinstance(types.data, int) else 0
+        if not 0 < kinds <= MAX_TYPES:
+            _refuse(self._name, f"tokenizer.ggml.token_type_count is {kinds}; 1 to {MAX_TYPES} is allowed")
+        if self.heads_kv != self.heads:
+            self._refuse("attention.head_count_kv", "is not that of the queries")
+        width, inner = self.width, self.inner
+        found: dict[str, tuple[tuple[int, ...], bool]] = {
+            "token_embd.weight": ((width, pieces), True),
+            "token_types.weight": ((width, kinds), True),
+            "position_embd.weight": ((width, self.context), True),
+        }
+        shapes = {
+            **{f"attn_{side}": (width, width) for side in ("q", "k", "v", "output")},
+            "ffn_up": (width, inner),
+            "ffn_down": (inner, width),
+        }
+        norms = ["token_embd_norm"]
+        for number in range(self.blocks):
+            for part, shape in shapes.items():
+                found[f"blk.{number}.{part}.weight"] = (shape, True)
+                found[f"blk.{number}.{part}.bias"] = (shape[1:], True)
+            norms += [f"blk.{number}.attn_output_norm", f"blk.{number}.layer_output_norm"]
+        for norm in norms:
+            found[f"{norm}.weight"] = found[f"{norm}.bias"] = ((width,), True)
         return found
 
     def _attention(self, family: str, *, joined: bool) -> dict[str, tuple[tuple[int, ...], bool]]:

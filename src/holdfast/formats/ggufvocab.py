@@ -21,12 +21,13 @@ if TYPE_CHECKING:
 
 MAX_PIECES = 2_000_000  # the same bound as a model's vocab_size
 MAX_PIECE = 4096  # characters of one piece
-MODELS = frozenset({"llama", "gpt2"})  # SentencePiece's, and byte-level BPE
+MODELS = frozenset({"llama", "gpt2", "bert"})  # SentencePiece's, byte-level BPE, and WordPiece
 TEMPLATE = "tokenizer.chat_template"
 _IDS = (
     "bos", "eos", "eot", "eom", "unknown", "seperator", "padding", "mask", "fim_pre", "fim_suf", "fim_mid", "fim_pad",
     "fim_rep", "fim_sep", "prefix", "suffix", "middle",
 )  # fmt: skip # the third but last of the first row is upstream's spelling
+_WORD_IDS = ("bos", "seperator", "unknown", "padding", "mask")
 KEYS = {
     "tokenizer.ggml.model": "str",
     "tokenizer.ggml.pre": "str",
@@ -41,6 +42,8 @@ KEYS = {
     "tokenizer.ggml.add_space_prefix": "bool",
     "tokenizer.ggml.remove_extra_whitespaces": "bool",
     "tokenizer.chat_templates": "[str]",
+    "tokenizer.ggml.normalizer.lowercase": "bool",
+    "tokenizer.ggml.normalizer.strip_accents": "bool",
     **{f"tokenizer.ggml.{which}_token_id": "u32" for which in _IDS},
 }
 PRE_TOKENIZERS = frozenset({
@@ -102,6 +105,8 @@ def judge(values: Mapping[str, Value], name: str) -> int:
     _columns(values, raw, name, scored=model == "llama")
     if model == "gpt2":
         _byte_pairs(values, pieces, name)
+    if model == "bert":
+        _word_pieces(values, raw, name)
     for which in _IDS:
         number = _get(values, f"{which}_token_id")
         if isinstance(number, int) and number >= len(raw):
@@ -137,6 +142,15 @@ def _byte_pairs(values: Mapping[str, Value], pieces: set[str], name: str) -> Non
         parts = (merge[:cut], merge[cut + 1 :])
         if cut < 0 or not all(_is_known(part, pieces) for part in (*parts, "".join(parts))):
             _refuse(name, f"the merge {merge[:40]!r} does not join known pieces into a known one")
+
+
+def _word_pieces(values: Mapping[str, Value], raw: tuple[str, ...], name: str) -> None:
+    """Check what llama.cpp would take from BERT's own vocabulary: it reads pieces by these ids without looking."""
+    for which in _WORD_IDS:
+        if f"tokenizer.ggml.{which}_token_id" not in values:
+            _refuse(name, f"{which}_token_id is missing, and BERT's own would be taken")
+    if not all(raw):
+        _refuse(name, "a piece is empty")
 
 
 def _is_known(part: str, pieces: set[str]) -> bool:

@@ -23,6 +23,7 @@ from holdfast.formats import (
     inventory,
     jsonconfig,
     names,
+    pooling,
     safetensors,
     sniff,
     tokenizer,
@@ -45,6 +46,7 @@ _WHOLE = {
     Form.ADAPTER_CONFIG: jsonconfig.MAX_CONFIG,
     Form.TOKENIZER: tokenizer.MAX_TOKENIZER,
     Form.TEMPLATE: chattemplate.MAX_TEMPLATE,
+    Form.POOLING: pooling.MAX_CONFIG,
 }
 
 
@@ -105,7 +107,7 @@ class Inspection:
                 counted = report.facts.get("lines")
                 lines += counted if isinstance(counted, int) else 0
                 found["lines"] = lines
-            elif report.form in {Form.MODEL_CONFIG, Form.ADAPTER_CONFIG, Form.GGUF}:
+            elif report.form in {Form.MODEL_CONFIG, Form.ADAPTER_CONFIG, Form.GGUF, Form.POOLING}:
                 found |= report.facts
         return found
 
@@ -190,6 +192,10 @@ def _document(report: FileReport, form: Form, data: bytes, name: str) -> None:
     elif form is Form.TOKENIZER:
         facts, report.pieces = tokenizer.read(data, name)
         report.facts.update(facts)
+    elif form is Form.POOLING and name.endswith(pooling.MODULES):
+        pooling.check_modules(data, name)
+    elif form is Form.POOLING:
+        report.facts["pooling"] = pooling.read(data, name).value
     elif form is Form.TEMPLATE:
         chattemplate.trial(data, name)
     else:

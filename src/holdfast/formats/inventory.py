@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from holdfast.artefact import Kind
 from holdfast.errors import UntrustedBundle
-from holdfast.formats import names
+from holdfast.formats import names, pooling
 from holdfast.formats.forms import Form
 
 if TYPE_CHECKING:
@@ -36,11 +36,18 @@ _TOKENIZER = (
     (r"(tokenizer_config|special_tokens_map|added_tokens)\.json", Form.JSON),
     (r"chat_template\.jinja", Form.TEMPLATE),
 )
+# Of a model that embeds. What sentence-transformers sets beside it, lengths and prompts, is for its own users.
+_POOLING = (
+    (re.escape(pooling.CONFIG), Form.POOLING),
+    (re.escape(pooling.MODULES), Form.POOLING),
+    (r"(config_sentence_transformers|sentence_bert_config)\.json", Form.JSON),
+)
 _MODEL = _Rule(
     (
         (_SHARD, Form.SAFETENSORS),
         (r"config\.json", Form.MODEL_CONFIG),
         (r"(generation_config|model\.safetensors\.index)\.json", Form.JSON),
+        *_POOLING,
         *_TOKENIZER,
     ),
     ((_SHARD, "model.safetensors"), (r"config\.json", "config.json")),

@@ -44,6 +44,7 @@ _BOUNDS = {  # the largest published of each, doubled and rounded
     "original_max_position_embeddings": 16_777_216,
     "sliding_window": 16_777_216,
     "query_pre_attn_scalar": 65_536,
+    "type_vocab_size": 4096,
 }
 _MAX_BEAMS = 256  # of one search, and answers to one prompt: the library keeps a cache for each
 _MAX_TOKENS = 16_777_216  # as of positions

@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from holdfast.errors import UntrustedBundle
+from holdfast.formats import encoders
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -119,6 +120,14 @@ def _phi3(config: Mapping[str, Json]) -> Iterator[str]:
         yield "head_dim times num_attention_heads is not hidden_size"
 
 
+def _bert(config: Mapping[str, Json]) -> Iterator[str]:
+    yield from _activation(config, "hidden_act", frozenset({"gelu", "gelu_new", "gelu_pytorch_tanh"}))
+    if config.get("position_embedding_type", "absolute") != "absolute":
+        yield "position_embedding_type is not 'absolute'"
+    if config.get("is_decoder") or config.get("add_cross_attention"):
+        yield "it is a decoder"
+
+
 ARCHITECTURES: Mapping[str, Callable[[Mapping[str, Json]], Iterator[str]]] = {
     "LlamaForCausalLM": _llama,
     "MistralForCausalLM": _mistral,
@@ -126,6 +135,7 @@ ARCHITECTURES: Mapping[str, Callable[[Mapping[str, Json]], Iterator[str]]] = {
     "Gemma3ForCausalLM": _gemma3,
     "PhiForCausalLM": _phi,
     "Phi3ForCausalLM": _phi3,
+    encoders.BERT: _bert,
 }
 
 

@@ -23,7 +23,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from holdfast import canonical
 from holdfast.errors import UntrustedBundle
-from holdfast.gguf import architectures, spec, vocabulary
+from holdfast.formats import encoders
+from holdfast.formats.pooling import CONFIG, Pooling
+from holdfast.gguf import architectures, pooling, spec, vocabulary, wordpiece
 from holdfast.weights import folder
 from holdfast.weights.spec import EXTENSIONS
 
@@ -32,11 +34,13 @@ if TYPE_CHECKING:
 
     from holdfast.canonical import Json
 
+_EMBEDDINGS = ("model.embed_tokens.weight", "embed_tokens.weight", encoders.EMBEDDING)
+_POOLING = {Pooling.MEAN: "MEAN", Pooling.CLS: "CLS", Pooling.LAST: "LAST"}
 # In a model's name, it makes llama.cpp strip blanks after added tokens.
 _PHI = re.compile(r"phi-?3", re.IGNORECASE)
 
 
-def convert_base(model: Path, target: Path, name: str) -> tuple[str, ...]:
+def convert_base(model: Path, target: Path, name: str) -> vocabulary.Vocabulary:
     """Convert a model folder to an f16 GGUF.
 
     Args:
@@ -45,7 +49,7 @@ def convert_base(model: Path, target: Path, name: str) -> tuple[str, ...]:
         name: Name to write into the file's metadata.
 
     Returns:
-        Texts on which the two tokenizers would differ if they do, for the comparison afterwards.
+        The vocabulary that was written: it holds texts on which the two tokenizers would differ if they do.
 
     Raises:
         UntrustedBundle: If the model is of an architecture, a tokenizer or a form that cannot be converted.
@@ -53,9 +57,14 @@ def convert_base(model: Path, target: Path, name: str) -> tuple[str, ...]:
     opened = folder.open_model(model)
     architecture = architectures.check(opened.config)
     folder.check_numbers(opened, for_half=True)
-    rows = opened.tensors["model.embed_tokens.weight"].shape[0]
+    pools = pooling.of_folder(model)
+    if architecture == encoders.BERT and pools is None:
+        raise _refused(model, f"it embeds, and has no {CONFIG} that says how a text's vector is made")
+    embedding = next(name for name in _EMBEDDINGS if name in opened.tensors)
+    bare = embedding == "embed_tokens.weight"
+    rows = opened.tensors[embedding].shape[0]
     words = vocabulary.read(read_tokenizer(model), rows)
-    _enter_upstream()
+    enter_upstream()
     import gguf  # type: ignore[import-not-found]  # upstream's tree is on the path only in this worker
     import torch
     from conversion import get_model_class  # type: ignore[import-not-found]  # as above
@@ -67,10 +76,19 @@ def convert_base(model: Path, target: Path, name: str) -> tuple[str, ...]:
 
         def set_vocab(self) -> None:
             write_vocabulary(self.gguf_writer, gguf.SpecialVocab(model, n_vocab=rows), words)
+            if architecture == encoders.BERT:
+                self.gguf_writer.add_token_type_count(self.hparams["type_vocab_size"])
+
+        def set_gguf_parameters(self) -> None:
+            super().set_gguf_parameters()
+            key = f"{self.gguf_writer.arch}.pooling_type"
+            if pools is not None and key not in self.gguf_writer.kv_data[0]:
+                self.gguf_writer.add_pooling_type(gguf.PoolingType[_POOLING[pools]])
 
         def modify_tensors(
             self, data_torch: torch.Tensor, name: str, bid: int | None
         ) -> Iterable[tuple[str, torch.Tensor]]:
+            name = f"model.{name}" if bare else name
             if name == "model.embed_tokens.weight":  # Gemma's class would cut off rows that have no token
                 return [(self.map_tensor_name(name), data_torch)]
             found: Iterable[tuple[str, torch.Tensor]] = super().modify_tensors(data_torch, name, bid)
@@ -87,7 +105,7 @@ def convert_base(model: Path, target: Path, name: str) -> tuple[str, ...]:
                 converter.gguf_writer.close()  # upstream leaves the file open when it fails
 
     _converting(model, run)
-    return words.trials
+    return words
 
 
 def model_name(name: str, *, strips: bool) -> str:
@@ -123,6 +141,9 @@ def write_vocabulary(writer: object, special: object, words: vocabulary.Vocabula
         out.add_add_space_prefix(words.space_prefix)
     if words.merges is not None:
         out.add_token_merges(list(words.merges))
+    if words.words is not None:
+        _write_word_pieces(out, words, words.words)
+        return
     extra.merges = []
     extra.normalizer_lowercase = extra.normalizer_strip_accents = None
     extra.add_special_token = {"bos": words.begin is not None, "eos": words.end is not None}
@@ -131,6 +152,17 @@ def write_vocabulary(writer: object, special: object, words: vocabulary.Vocabula
     if words.end is not None:
         extra.special_token_ids["eos"] = words.end
     extra.add_to_gguf(out, quiet=True)
+
+
+def _write_word_pieces(out: Any, words: vocabulary.Vocabulary, told: wordpiece.WordPiece) -> None:
+    """Write all of what llama.cpp would otherwise assume of BERT's own vocabulary."""
+    out.add_bos_token_id(words.begin)
+    out.add_sep_token_id(words.end)
+    out.add_unk_token_id(told.unknown)
+    out.add_pad_token_id(told.padding)
+    out.add_mask_token_id(told.mask)
+    out.add_normalizer_lowercase(told.lowercase)
+    out.add_normalizer_strip_accents(told.strips_accents)
 
 
 def read_tokenizer(model: Path) -> Json:
@@ -191,7 +223,7 @@ def convert_adapter(base: Path, adapter: Path, target: Path) -> None:
     if any(config.get(option) for option in EXTENSIONS):
         raise _refused(adapter, "it uses an extension of LoRA that GGUF cannot express")
     folder.check_numbers(folder.open_adapter(adapter))
-    script = _enter_upstream() / "convert_lora_to_gguf.py"
+    script = enter_upstream() / "convert_lora_to_gguf.py"
 
     def run(source: Path) -> None:
         before = sys.argv
@@ -248,7 +280,12 @@ def read_json(path: Path, limit: int) -> Json:
     return canonical.decode(data, limit=limit, what=path.name, error=UntrustedBundle)
 
 
-def _enter_upstream() -> Path:
+def enter_upstream() -> Path:
+    """Put the converters of the pinned source on the path.
+
+    Returns:
+        Their folder.
+    """
     from holdfast_llama_conversion import TREE
 
     tree: Path = TREE

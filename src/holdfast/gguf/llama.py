@@ -60,12 +60,8 @@ def load_backends() -> ModuleType:
     callback = llama_cpp.llama_log_callback(log)
     _kept_alive.append(callback)
     llama_cpp.llama_log_set(callback, ctypes.c_void_p(0))
-    folder = Path(llama_cpp.__file__).parent / "lib"
-    ggml = ctypes.CDLL(str(folder / "libggml.so"))
-    ggml.ggml_backend_load_all_from_path.argtypes = [ctypes.c_char_p]
-    ggml.ggml_backend_load_all_from_path.restype = None
+    folder, ggml = _folder(), load_ggml()
     ggml.ggml_backend_load_all_from_path(str(folder).encode())
-    ggml.ggml_backend_reg_count.restype = ctypes.c_size_t
     if ggml.ggml_backend_reg_count() == 0:
         raise WorkerFailed(
             "llama.no-backend",
@@ -74,6 +70,29 @@ def load_backends() -> ModuleType:
         )
     llama_cpp.llama_backend_init()
     return llama_cpp
+
+
+@functools.cache
+def load_ggml() -> ctypes.CDLL:
+    """Load the library beneath llama.cpp; what of it is called here has its types declared.
+
+    Returns:
+        The library.
+    """
+    ggml = ctypes.CDLL(str(_folder() / "libggml.so"))
+    ggml.ggml_backend_load_all_from_path.argtypes = [ctypes.c_char_p]
+    ggml.ggml_backend_load_all_from_path.restype = None
+    ggml.ggml_backend_reg_count.restype = ctypes.c_size_t
+    ggml.ggml_tensor_overhead.restype = ctypes.c_size_t
+    ggml.ggml_op_name.argtypes = [ctypes.c_int]
+    ggml.ggml_op_name.restype = ctypes.c_char_p
+    return ggml
+
+
+def _folder() -> Path:
+    from llama_cpp import llama_cpp
+
+    return Path(llama_cpp.__file__).parent / "lib"
 
 
 def recent_errors() -> str:

@@ -9,9 +9,10 @@ import functools
 from typing import TYPE_CHECKING, Self
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
 from holdfast.errors import UntrustedBundle
+from holdfast.formats.pooling import Pooling
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,18 +30,21 @@ class Reference:
     Args:
         model: Folder of the base; its tokenizer is only read when it is used.
         threads: Threads to compute with.
+        pools: How it makes one vector of a text, if it embeds; it is then opened without a head.
 
     Raises:
         UntrustedBundle: If transformers refuses the folder.
     """
 
-    def __init__(self, model: Path, threads: int) -> None:
+    def __init__(self, model: Path, threads: int, *, pools: Pooling | None = None) -> None:
         self._model: PreTrainedModel | PeftModel
         torch.set_num_threads(threads)
         self._folder = model
+        self._pools = pools
+        opened = AutoModelForCausalLM if pools is None else AutoModel
         try:
             # In evaluation mode, as transformers loads models.
-            self._model = AutoModelForCausalLM.from_pretrained(
+            self._model = opened.from_pretrained(
                 model,
                 local_files_only=True,
                 trust_remote_code=False,
@@ -117,6 +121,23 @@ class Reference:
             found: npt.NDArray[np.float32] = (
                 self._model(torch.tensor([list(tokens)])).logits[0].float().numpy()
             )
+        return found
+
+    def embedding(self, tokens: Sequence[int]) -> npt.NDArray[np.float32]:
+        """Compute the embedding of one text.
+
+        Args:
+            tokens: Token ids, at least one.
+
+        Returns:
+            Array [dimensions] of float32, of length one.
+        """
+        with torch.inference_mode():
+            hidden = self._model(torch.tensor([list(tokens)])).last_hidden_state[0].float()
+        pooled = hidden.mean(dim=0)
+        if self._pools is not Pooling.MEAN:
+            pooled = hidden[-1 if self._pools is Pooling.LAST else 0]
+        found: npt.NDArray[np.float32] = torch.nn.functional.normalize(pooled, dim=0).numpy()
         return found
 
 

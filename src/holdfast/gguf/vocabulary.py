@@ -4,7 +4,7 @@ A tokenizer is read as transformers computes with it (its backend written out), 
 says. Invariants: only structures that llama.cpp follows step by step are let through; the rest is refused with the rule that
 it breaks. The ids are compared on probe texts afterwards all the same, and on ``trials``.
 
-Two structures are known:
+Three structures are known:
 
 * **Bytes** (``gpt2``): byte-level BPE. The same regular expression in the same place is the same pre-tokenizer, whatever the
   vocabulary. Upstream's converter knows tokenizers by a hash of ids instead, which fails for any that it has not met.
@@ -24,7 +24,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, NoReturn
 
 from holdfast.errors import UntrustedBundle
-from holdfast.gguf import pieces
+from holdfast.gguf import pieces, wordpiece
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -77,7 +77,7 @@ class Vocabulary:
     """What a GGUF says of a tokenizer.
 
     Args:
-        model: ``gpt2`` or ``llama``.
+        model: ``gpt2``, ``llama`` or ``bert``.
         pre: Name of the pre-tokenizer.
         tokens: Text of each token, by its id.
         kinds: Type of each token.
@@ -88,6 +88,7 @@ class Vocabulary:
         end: Id of the token after every text, if there is one.
         strips: Whether added tokens take the blanks after them along, by llama.cpp's rule for models named Phi-3.
         trials: Texts on which the two ways to tokenize would differ if they do.
+        words: What else llama.cpp is told, for ``bert``.
     """
 
     model: str
@@ -101,6 +102,11 @@ class Vocabulary:
     end: int | None = None
     strips: bool = False
     trials: tuple[str, ...] = ()
+    words: wordpiece.WordPiece | None = None
+
+    def reproduces(self, text: str) -> bool:
+        """Say whether llama.cpp can give a text the tokenizer's ids: not where it is known to normalise otherwise."""
+        return self.words is None or wordpiece.comparable(text, strips_accents=self.words.strips_accents)
 
 
 def read(tokenizer: Json, rows: int) -> Vocabulary:
@@ -118,8 +124,10 @@ def read(tokenizer: Json, rows: int) -> Vocabulary:
     """
     document = _object(tokenizer, "it")
     model = _object(document.get("model"), "its model")
+    if model.get("type") == "WordPiece":
+        return _word_pieces(document, model, rows)
     if model.get("type") != "BPE":
-        _refuse("its model is not BPE")
+        _refuse("its model is neither BPE nor WordPiece")
     for option in ("dropout", "continuing_subword_prefix", "end_of_word_suffix"):
         if model.get(option):
             _refuse(f"its BPE model uses {option}")
@@ -145,6 +153,29 @@ def read(tokenizer: Json, rows: int) -> Vocabulary:
     tokens, kinds = _table(known, added, rows, unknown=None)
     joined = tuple(" ".join(pair) for pair in merges)
     return Vocabulary("gpt2", pre, tokens, kinds, merges=joined, begin=begin, end=end)
+
+
+def _word_pieces(document: dict[str, Json], model: dict[str, Json], rows: int) -> Vocabulary:
+    if why := wordpiece.problem(document):
+        _refuse(why)
+    known = _known(_object(model.get("vocab"), "its vocabulary"))
+    added = _added(document.get("added_tokens"))
+    if any(one.strips or one.alone or not one.special for one in added):
+        _refuse("an added token is not special, takes the blanks beside it along, or wants to stand alone")
+    begin, end = _ends(document.get("post_processor"))
+    if begin is None or end is None:
+        _refuse("it does not put one token before and one after a text")
+    special = {one.text for one in added}
+    tokens, kinds = _table(known, added, rows, unknown=None)
+    spelled = [
+        text if text in special or kind == Kind.UNUSED else wordpiece.spelled(text)
+        for text, kind in zip(tokens, kinds, strict=True)
+    ]
+    if not all(spelled) or len({*spelled}) != len(spelled):
+        _refuse("one of its pieces holds ▁, or is ## alone, or two would become one")
+    return Vocabulary(
+        "bert", "default", tuple(spelled), kinds, begin=begin, end=end, words=wordpiece.settings(document, known)
+    )  # fmt: skip
 
 
 def byte_alphabet() -> frozenset[str]:
@@ -248,9 +279,19 @@ def _ends(value: Json) -> tuple[int | None, int | None]:
         step = _object(one, "a step of its post-processor")
         if step.get("type") == "TemplateProcessing":
             begin, end = _template(step)
+        elif step.get("type") == "BertProcessing":
+            begin, end = _pair_id(step.get("cls")), _pair_id(step.get("sep"))
         elif step.get("type") != "ByteLevel":  # which moves offsets and no token
             _refuse("its post-processor is not a template")
     return begin, end
+
+
+def _pair_id(value: Json) -> int:
+    """Take the id of a pair of a token and its id."""
+    number = value[1] if isinstance(value, list) and len(value) == 2 else None  # noqa: PLR2004 - a pair
+    if type(number) is not int:
+        _refuse("a token of its post-processor has no id")
+    return int(str(number))
 
 
 def _template(step: dict[str, Json]) -> tuple[int | None, int | None]:
@@ -398,7 +439,7 @@ def _refuse(why: str) -> NoReturn:
         f"The tokenizer cannot be carried into GGUF: {why}.",
         remedy="Serve a base whose tokenizer is byte-level BPE with one of "
         + ", ".join(_names())
-        + ", or BPE over ▁ with a piece for each byte, as SentencePiece has it.",
+        + ", or BPE over ▁ with a piece for each byte, as SentencePiece has it; to embed also with BERT's WordPiece.",
     )
 
 

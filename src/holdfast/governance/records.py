@@ -108,16 +108,18 @@ class Act:
 
 @dataclass(frozen=True)
 class ServiceKey:
-    """An application's key, by its hash.
+    """An application's key, without anything by which it could be known again.
 
     Args:
         key_id: Public part.
-        record: What ``serving.keys`` needs to match it.
+        record: What it may do (``serving.keys.Grant``).
         tenant: Whose it is.
+        created: When it was created, RFC 3339.
         revoked: Whether it no longer counts.
     """
 
     key_id: str
     record: dict[str, Json]
     tenant: str
+    created: str
     revoked: bool = False

@@ -25,6 +25,7 @@ from holdfast.governance.records import Act, Called, Generation, ServiceKey
 from holdfast.governance.releases import Releases
 from holdfast.governance.sealings import Sealings
 from holdfast.governance.trainings import Trainings
+from holdfast.governance.usage import Usage
 from holdfast.governance.witnesses import Witnesses
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ class State(Incoming):
         self.releases = Releases()
         self.sealings = Sealings()
         self.trainings = Trainings()
+        self.usage = Usage()
         self.witnesses = Witnesses()
         # Parts of the fold that keep a room of their own: each sees every event, after the site itself has taken it.
         self._parts: tuple[Part, ...] = (
@@ -97,6 +99,7 @@ class State(Incoming):
             self.releases,
             self.sealings,
             self.trainings,
+            self.usage,
             self.witnesses,
         )
         self._folds |= {
@@ -308,7 +311,7 @@ class State(Incoming):
         record = event.params["record"]
         key_id = str(event.params["key"])
         self.keys[key_id] = ServiceKey(
-            key_id, record if isinstance(record, dict) else {}, str(event.params["tenant"])
+            key_id, record if isinstance(record, dict) else {}, str(event.params["tenant"]), event.time
         )
 
     def _key_revoked(self, event: Event) -> None:

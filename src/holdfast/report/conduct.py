@@ -106,7 +106,7 @@ class Service:
         """
         if seen.action == "answer":
             self._answer(seen, intent)
-        elif seen.action == "serve.start" and seen.outcome:
+        elif seen.action in {"serve.start", "serve.change"} and seen.outcome:
             self._start(seen, intent)
 
     def _answer(self, seen: View, intent: View | None) -> None:

@@ -51,7 +51,7 @@ class Work:
             self._run(seen, intent)
         elif seen.action == "train.replay":
             self._replay(seen, intent)
-        elif seen.action == "model.convert":
+        elif seen.action == "model.quantize":
             self._conversion(seen, intent)
         elif seen.action == "model.merge":
             self._inventory.take(seen)

@@ -18,6 +18,7 @@ from holdfast import canonical
 from holdfast.artefact import Kind
 from holdfast.errors import UntrustedBundle
 from holdfast.formats import inspection, safetensors
+from holdfast.formats.families import DERIVED
 from holdfast.formats.jsonconfig import MAX_CONFIG
 
 if TYPE_CHECKING:
@@ -131,6 +132,8 @@ def check_numbers(folder: Folder, *, for_half: bool = False) -> None:
             element type is none of float32, bfloat16 and float16.
     """
     for tensor in folder.tensors.values():
+        if DERIVED.fullmatch(tensor.name):  # is read by nobody, and may hold whole numbers
+            continue
         if tensor.dtype not in _FLOATS:
             raise refused(
                 "weights.type", f"{tensor.file.name}: {tensor.name} is of the element type {tensor.dtype}"

@@ -35,13 +35,7 @@ def compare(model: Path, adapter: Path, merged: Path, texts: Iterable[str], thre
         The figures; a figure that is not a number is infinite.
     """
     reference = Reference(model, threads)
-    probes = []
-    left = PROBE_TOKENS
-    for chunk in chunks(reference, texts):
-        probes.append(chunk[:left])
-        left -= len(probes[-1])
-        if left <= 0:
-            break
+    probes = chunks(reference.token_ids, reference.context, texts, PROBE_TOKENS)
     plain = _logits(reference, probes)
     wanted = _logits(reference.with_adapter(adapter), probes)
     del reference

@@ -1,15 +1,15 @@
-"""Convert, quantize and measure: the confined worker for GGUF.
+"""Convert and compare: the confined worker that carries models from transformers to llama.cpp.
 
-An order's `task` is `base` (folder in, f16 and quantized GGUF out) or `adapter` (LoRA folder in, GGUF adapter out). Nothing
-is returned for a file whose token ids or logits are not those of the original.
+An order's `task` is `base` (folder in, f16 GGUF out) or `adapter` (LoRA folder in, GGUF adapter out). Nothing is returned for
+a file whose token ids, logits or embeddings are not those of the original. Quantizing is another worker's.
 
-Order of operations: convert, compare token ids, quantize, then compare the logits of all in one pass.
+Order of operations: convert, read what was written with our own reader, compare token ids, then compare the logits; of a model
+that embeds, the embeddings.
 """
 
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from holdfast.gguf import spec
@@ -29,8 +29,8 @@ def main(channel: Channel, order: dict[str, Json]) -> dict[str, Json]:
 
     Args:
         channel: Where progress goes.
-        order: `task`, `model`, `out` and `threads`; for a base also `quantizations`, `probe` and `name`, for an adapter
-            also `adapter`, `gguf` (folder with the base's f16 GGUF) and `probe`.
+        order: `task`, `model`, `out`, `probe` and `threads`; for a base also `name`, for an adapter also `adapter` and `gguf`
+            (folder with the base's f16 GGUF).
 
     Returns:
         `files` (name to size in bytes) and `fidelity` (figures).
@@ -49,42 +49,45 @@ def main(channel: Channel, order: dict[str, Json]) -> dict[str, Json]:
 
 
 def _base(channel: Channel, asked: Order) -> dict[str, Json]:
+    from holdfast.gguf import fidelity, pooling
+    from holdfast.gguf.contents import read
     from holdfast.gguf.convert import convert_base
-    from holdfast.gguf.fidelity import check_logits, check_token_ids, chunks, measure
     from holdfast.gguf.model import GgufModel
-    from holdfast.gguf.quantize import quantize
     from holdfast.gguf.reference import Reference
 
     model, out = asked.path("model"), asked.path("out")
     threads, texts = asked.count("threads", DEFAULT_THREADS), asked.texts("probe", spec.MAX_PROBE_TEXTS)
-    quantizations = asked.among("quantizations", spec.BOUNDS)
-    steps = len(quantizations) + 2
-    channel.progress("convert to f16", 0, steps)
+    channel.progress("convert to f16", 0, 2)
     f16 = out / f"{spec.F16}.gguf"
-    trials = convert_base(model, f16, str(asked.fields.get("name") or model.name))
-    reference = Reference(model, threads)
-    with ExitStack() as opened:
-        converted = opened.enter_context(GgufModel(f16, threads))
-        check_token_ids(reference, converted, [*trials, *texts])
-        quantized = {}
-        for done, quantization in enumerate(quantizations, start=1):
-            channel.progress(f"quantize to {quantization}", done, steps)
-            path = out / f"{quantization}.gguf"
-            quantize(f16, path, quantization, threads)
-            quantized[quantization] = opened.enter_context(GgufModel(path, threads))
-        channel.progress("compare with the original", steps - 1, steps)
-        probes = chunks(reference, texts)
-        difference, measured = measure(reference.logits, converted.logits, quantized, probes)
-    check_logits(difference, f16.name)
-    channel.progress("converted", steps, steps)
-    fidelity: dict[str, Json] = {"token_ids_equal": True, "f16_max_logit_diff": difference}
-    fidelity |= {name: closeness.to_json(name) for name, closeness in measured.items()}
-    return {"files": _sizes(out, [spec.F16, *quantizations]), "fidelity": fidelity}
+    words = convert_base(model, f16, str(asked.fields.get("name") or model.name))
+    read(f16)
+    channel.progress("compare with the original", 1, 2)
+    pools = pooling.of_folder(model)
+    threads = 1 if f16.stat().st_size < spec.ONE_THREAD_BYTES else threads
+    reference = Reference(model, threads, pools=pools)
+    figures: dict[str, Json] = {"token_ids_equal": True}
+    with GgufModel(f16, threads, embeds=pools is not None) as converted:
+        left_out = fidelity.check_token_ids(reference, converted, [*words.trials, *texts], words.reproduces)
+        if left_out:
+            figures["texts_left_out"] = left_out
+        if pools is None:
+            probes = fidelity.chunks(reference.token_ids, reference.context, texts)
+            difference = fidelity.largest_difference(reference.logits, converted.logits, probes)
+            fidelity.check_logits(difference, f16.name)
+            figures["f16_max_logit_diff"] = difference
+        else:
+            whole = fidelity.whole_texts(reference.token_ids, reference.context, texts)
+            figures["f16_min_cosine"] = fidelity.check_embeddings(
+                reference.embedding, converted.embedding, whole, f16.name
+            )
+            figures["dimensions"] = converted.dimensions
+    channel.progress("converted", 2, 2)
+    return {"files": _sizes(out, spec.F16), "fidelity": figures}
 
 
 def _adapter(channel: Channel, asked: Order) -> dict[str, Json]:
+    from holdfast.gguf import fidelity
     from holdfast.gguf.convert import convert_adapter
-    from holdfast.gguf.fidelity import check_logits, chunks, measure
     from holdfast.gguf.model import GgufModel
     from holdfast.gguf.reference import Reference
 
@@ -96,13 +99,14 @@ def _adapter(channel: Channel, asked: Order) -> dict[str, Json]:
     convert_adapter(base, adapter, target)
     channel.progress("compare with the original", 1, 2)
     reference = Reference(base, threads).with_adapter(adapter)
+    probes = fidelity.chunks(reference.token_ids, reference.context, texts)
     with GgufModel(f16, threads) as converted:
         converted.apply_adapter(target)
-        difference, _ = measure(reference.logits, converted.logits, {}, chunks(reference, texts))
-    check_logits(difference, target.name)
+        difference = fidelity.largest_difference(reference.logits, converted.logits, probes)
+    fidelity.check_logits(difference, target.name)
     channel.progress("converted", 2, 2)
-    return {"files": _sizes(out, ["adapter"]), "fidelity": {"max_logit_diff": difference}}
+    return {"files": _sizes(out, "adapter"), "fidelity": {"max_logit_diff": difference}}
 
 
-def _sizes(folder: Path, names: list[str]) -> dict[str, Json]:
-    return {f"{name}.gguf": (folder / f"{name}.gguf").stat().st_size for name in names}
+def _sizes(folder: Path, name: str) -> dict[str, Json]:
+    return {f"{name}.gguf": (folder / f"{name}.gguf").stat().st_size}

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 GRACE = 5.0  # seconds that DuckDB has to notice that a query was stopped; one call of a function can't be
 CATCH_UP = 60.0  # seconds that a query waits for the index to hold what was told before
 DEFAULT_ROWS = 100  # rows of an answer unless asked otherwise
+INTERRUPT_SECONDS = 0.2  # between two interruptions of what people asked, once the worker ends
 NICENESS = 10  # of this worker: recording, serving and training come first
 _READS = ("sql", "page", "check", "queries", "schema")
 
@@ -85,9 +86,11 @@ class _Service:
                 self._dispatch(message.get("id"), message.get("request"))
             with self._moved:
                 self._ending, self._fault = True, self._fault or _ended()
-                for reader in self._readers:
-                    reader.interrupt()
                 self._moved.notify_all()
+                while self._readers:  # again and again: what has not begun to run is not interrupted
+                    for reader in self._readers:
+                        reader.interrupt()
+                    self._moved.wait(INTERRUPT_SECONDS)
         return {"size": self._index.size}
 
     def _dispatch(self, number: Json, request: Json) -> None:
@@ -216,8 +219,8 @@ class _Service:
         try:
             yield cursor
         finally:
-            cursor.close()
             with self._moved:
+                cursor.close()
                 self._readers.discard(cursor)
                 self._moved.notify_all()
 

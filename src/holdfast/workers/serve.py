@@ -1,58 +1,57 @@
-"""The serve worker: answers applications over HTTP on a listening socket that it inherits.
+"""The front of serving: answers applications over HTTP on a listening socket that it inherits; engines compute elsewhere.
 
-Order: ``{"settings": serving.spec.Settings, "keys": [serving.keys.ApiKey ...], "threads": n, "fds": {"listen": n,
-"audit": n}}``. It loads the models and says so with the progress step ``ready``. Requests: ``{"op": "open"}`` begins to take
-connections, ``{"op": "keys", "keys": [...]}`` replaces the keys, ``{"op": "withdraw", "models": {id: {"message", "remedy"}}}``
-refuses those models from then on and ends what they are answering, ``{"op": "pause", "paused": bool}`` refuses every question as
-long as the audit log takes none, ``{"op": "drain"}`` leaves the socket to whoever else listens on it, ``{"op": "status"}`` counts;
-each is answered by ``{"id", "reply"}`` or ``{"id", "error"}``. A worker that drains has taken its last connection when it replies;
-it answers what it was asked, for ``DRAIN_SECONDS`` at most, and returns. When it is cancelled, or the daemon is gone, it takes no
-new connection, lets the requests in flight end for ``GRACE_SECONDS``, and returns. Invariants: it opens no socket and prints nothing; every intent that it recorded has its
-outcome recorded before it returns, unless the log is gone.
+Order: ``{"settings": serving.spec.Settings, "withdrawn": {id: {"message", "remedy"}}, "keys": [serving.keys.ApiKey …], "used":
+{"day", "tokens": {key: n}}, "fds": {"listen", "audit", "links"}}``, and TLS files in ``/in/tls``. It says with the progress step
+``ready`` that it could begin. Engines' links come over ``links`` (SOCK_SEQPACKET), each as ``{"engine": name}`` with one
+descriptor. Requests, each answered by ``{"id", "reply"}`` or ``{"id", "error"}``:
+
+- ``open`` begins to take connections;
+- ``settings`` replaces what is served, and what of it is withdrawn;
+- ``keys`` replaces the keys, and ends what revoked ones are being answered;
+- ``withdraw`` refuses models, and ends what they, and files named by digest, are answering;
+- ``pause`` refuses every question as long as the audit log takes none;
+- ``engine`` says that one is taken out and why, or is expected, and which lanes it lacks and why;
+- ``idle`` tells which of some lanes are in use;
+- ``forget`` has engines overwrite what they keep of prompts;
+- ``status`` counts; ``ping`` shows that the event loop turns.
+
+When it is cancelled, or the daemon is gone, it takes no new connection, lets the requests in flight end for
+``server.GRACE_SECONDS``, and returns. Invariants: it holds no model, opens no socket and prints nothing; every intent that it
+recorded has its outcome recorded before it returns, unless the log is gone.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
+import gc
 import socket
 import threading
-import time
 from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import uvicorn
-
+from holdfast import canonical
 from holdfast.audit.producer import Producer
-from holdfast.errors import HoldfastError, UntrustedBundle, UsageRefused, WorkerFailed
+from holdfast.errors import HoldfastError, UsageRefused, WorkerFailed
 from holdfast.serving import keys, spec
-from holdfast.serving.answer import Desk
-from holdfast.serving.engine import Engine
-from holdfast.serving.gate import Vault
-from holdfast.serving.openai import Endpoint, Withdrawn
-from holdfast.serving.record import AuditRecorder
-from holdfast.serving.refused import Refused, counting_protocol
-from holdfast.serving.template import MAX_TEMPLATE, ChatTemplate
+from holdfast.serving.front import tls
+from holdfast.serving.front.faults import Unavailable
+from holdfast.serving.front.house import House, withdrawn
+from holdfast.serving.front.record import AuditRecorder
+from holdfast.serving.front.server import Server
+from holdfast.workers.inherited import sockets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable
 
     from holdfast.canonical import Json
     from holdfast.workers.channel import Channel
 
-GRACE_SECONDS = 10  # for requests in flight when serving stops; a longer answer is recorded as cancelled
-DRAIN_SECONDS = (
-    1800  # for them when another worker takes over: the longest answers that are allowed take as long
-)
-LINGER_SECONDS = (
-    1.0  # for a request that is on its way on a connection that was taken; then idle ones are closed
-)
-OPEN_SECONDS = 60.0  # for the event loop to do what a request asks of it
-MAX_CONNECTIONS = 1024  # open at once; each holds a descriptor and some kilobytes
-IDLE_SECONDS = 30  # that a connection may be kept without a request
-MAX_HEAD = 16 * 2**10  # bytes of a request's line and headers
-BACKLOG = 256  # connections that wait to be accepted
+TLS_FOLDER = Path("/in/tls")
+REACT_SECONDS = 60.0  # for the event loop to do what a request asks of it
+MAX_LINK = 4096  # bytes of a datagram that brings a link; it holds one name
+MAX_LANES = 4096  # that one request asks about
+AWAY_SECONDS = 60  # after which to ask again for an engine that was taken out
 
 
 def main(channel: Channel, order: dict[str, Json]) -> dict[str, Json]:
@@ -65,224 +64,156 @@ def main(channel: Channel, order: dict[str, Json]) -> dict[str, Json]:
     Returns:
         ``served``: requests that were answered.
     """
-    settings = spec.parse(order.get("settings"))
-    vault = Vault(keys.KeyRing(keys.parse_all(order.get("keys"))))
-    listening, appending = _descriptors(order.get("fds"))
-    threads = order.get("threads")
-    engine = Engine(settings, threads if isinstance(threads, int) and threads > 0 else os.cpu_count() or 1)
-    try:
-        service = _Service(channel, settings, engine, vault)
-        return asyncio.run(service.run(listening, appending, _templates(engine, settings)))
-    finally:
-        engine.close()
-
-
-class _Server(uvicorn.Server):
-    """uvicorn that begins when it is told, and can leave its socket to another process."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.told = asyncio.Event()  # to begin, or never to
-        self.listening = asyncio.Event()
-        self._draining = False
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.listening.set()
-
-    async def open(self) -> None:
-        """Begin to take connections."""
-        self.told.set()
-        await self.listening.wait()
-
-    async def drain(self) -> None:
-        """Take no more connections, and end once what was asked is answered.
-
-        Whoever goes on asking over a kept connection is told with the next answer to come by another one; only who was
-        silent for ``LINGER_SECONDS`` finds it closed.
-        """
-        self._draining = True
-        self.server_state.default_headers = [*self.server_state.default_headers, (b"connection", b"close")]
-        self.config.timeout_graceful_shutdown = DRAIN_SECONDS
-        for server in self.servers if self.listening.is_set() else ():
-            server.close()
-        await asyncio.sleep(LINGER_SECONDS)
-        for connection in list(self.server_state.connections):
-            connection.shutdown()  # an idle one at once, another one after its answer
-        self.should_exit = True
-        self.told.set()
-
-    def end(self) -> None:
-        """Stop; what is being answered has ``GRACE_SECONDS``."""
-        if self._draining:
-
-            def force() -> None:
-                self.force_exit = True
-
-            asyncio.get_running_loop().call_later(GRACE_SECONDS, force)
-        self.should_exit = True
-        self.told.set()
+    return asyncio.run(_Service(channel, order).run())
 
 
 class _Service:
-    def __init__(self, channel: Channel, settings: spec.Settings, engine: Engine, vault: Vault) -> None:
-        self._channel, self._settings, self._engine, self._vault = channel, settings, engine, vault
-        self._endpoint: Endpoint | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._server: _Server | None = None
+    def __init__(self, channel: Channel, order: dict[str, Json]) -> None:
+        self._channel = channel
+        self._order = order
+        self._settings = spec.parse(order.get("settings"))
+        self._ring = keys.KeyRing(keys.parse_all(order.get("keys")))
+        self._listening, self._appending, self._links = sockets(order.get("fds"), "listen", "audit", "links")
+        self._links.setblocking(False)
+        access = self._settings.access
+        self._tls = tls.context(TLS_FOLDER, clients=access.clients) if access.tls else None
+        self._tasks: set[asyncio.Task[None]] = set()
 
-    async def run(
-        self, listening: socket.socket, appending: socket.socket, templates: dict[str, ChatTemplate]
-    ) -> dict[str, Json]:
-        recorder = AuditRecorder(Producer(appending))
-        desk = Desk(self._engine, recorder)
-        refused = Refused(recorder.fact, time.monotonic)
-        self._endpoint = Endpoint(self._settings, self._engine, desk, templates, time.time, refused=refused)
-        config = uvicorn.Config(
-            self._endpoint.app(self._vault),
-            loop="asyncio",
-            http=counting_protocol(refused),
-            ws="none",
-            lifespan="off",
-            interface="asgi3",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            backlog=BACKLOG,
-            limit_concurrency=MAX_CONNECTIONS,
-            timeout_keep_alive=IDLE_SECONDS,
-            timeout_graceful_shutdown=GRACE_SECONDS,
-            h11_max_incomplete_event_size=MAX_HEAD,
+    async def run(self) -> dict[str, Json]:
+        self._loop = asyncio.get_running_loop()
+        recorder = AuditRecorder(Producer(self._appending))
+        house = self._house = House(
+            self._settings, withdrawn(self._order.get("withdrawn")), self._ring, recorder, recorder.fact
         )
-        server = self._server = _Server(config)
-        loop = self._loop = asyncio.get_running_loop()
-        threading.Thread(
-            target=self._listen, args=(lambda: _stop(loop, server),), name="requests", daemon=True
-        ).start()
-        self._engine.start(lambda: _stop(loop, server))
+        _seed(house, self._order.get("used"))
+        self._server = Server(house.app(), self._listening, house.refused, self._tls)
+        house.metrics.gauge("connections", "Connections open.", lambda: self._server.connections)
+        self._loop.add_reader(self._links.fileno(), self._link)
+        threading.Thread(target=self._listen, name="requests", daemon=True).start()
+        gc.freeze()  # what is loaded stays; looking through it for garbage would hold up answers
         self._channel.progress("ready", 1, 1)
         try:
-            await server.told.wait()
-            if not server.should_exit:
-                await server.serve(sockets=[listening])
+            await self._server.run_when_told()
         finally:
-            await asyncio.to_thread(self._engine.stop)
-            await desk.drain()
-            await refused.close()
-        if self._engine.crashed:
-            raise WorkerFailed(
-                "serve.crashed",
-                "The engine failed while computing.",
-                remedy="Read the job's log; start serving again.",
-            )
-        return {"served": self._engine.served}
+            self._loop.remove_reader(self._links.fileno())
+            await house.close()
+        return {"served": house.desk.served}
 
-    def _listen(self, stop: Callable[[], None]) -> None:
+    def _link(self) -> None:
+        """Take an engine's link."""
+        try:
+            data, found, _, _ = socket.recv_fds(self._links, MAX_LINK, 4)
+        except BlockingIOError:
+            return
+        except OSError:
+            data, found = b"", []
+        sockets = [socket.socket(fileno=number) for number in found]
+        if not data:  # the daemon is gone; its channel says so too
+            self._loop.remove_reader(self._links.fileno())
+        else:
+            name = canonical.decode(data, limit=MAX_LINK, what="A link's name", error=WorkerFailed)
+            if isinstance(name, dict) and isinstance(name.get("engine"), str) and len(sockets) == 1:
+                task = asyncio.ensure_future(self._house.engines.attach(str(name["engine"]), sockets.pop()))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+        for one in sockets:
+            one.close()
+
+    def _listen(self) -> None:
+        """Do what the daemon asks, one request after the other."""
         while (message := self._channel.request()) is not None:
             number, asked = message.get("id"), message.get("request")
             try:
-                reply = self._reply(asked if isinstance(asked, dict) else {})
+                reply = self._on_loop(asked if isinstance(asked, dict) else {})
                 self._channel.send({"id": number, "reply": reply})
             except HoldfastError as error:
                 plain: dict[str, Json] = error.to_dict()  # type: ignore[assignment]  # fields are JSON by their own type
                 self._channel.send({"id": number, "error": plain})
             except OSError:  # the daemon is gone; the next request says so
                 continue
-        stop()
+        self._loop_does(self._server.end)
 
-    def _reply(self, asked: dict[str, Json]) -> dict[str, Json]:
+    def _on_loop(self, asked: dict[str, Json]) -> dict[str, Json]:
+        """Do something where the server runs, and wait for it."""
+        try:
+            return asyncio.run_coroutine_threadsafe(self._reply(asked), self._loop).result(REACT_SECONDS)
+        except (TimeoutError, CancelledError, RuntimeError) as error:
+            raise WorkerFailed(
+                "serve.loop", "The front's event loop does not react.", remedy="Start serving again."
+            ) from error
+
+    def _loop_does(self, work: Callable[[], None]) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(work)
+
+    async def _reply(self, asked: dict[str, Json]) -> dict[str, Json]:
+        house = self._house
         match asked.get("op"):
+            case "open":
+                await self._server.open()
+                return {"open": True}
+            case "settings":
+                house.settings(spec.parse(asked.get("settings")), withdrawn(asked.get("withdrawn")))
+                return {"settings": True}
             case "keys":
                 accepted = keys.parse_all(asked.get("keys"))
-                self._vault.ring = keys.KeyRing(accepted)
+                house.keys(keys.KeyRing(accepted))
                 return {"keys": len(accepted)}
             case "withdraw":
-                return self._withdraw(asked.get("models"))
+                told = withdrawn(asked.get("models"))
+                house.withdraw(told, withdrawn(asked.get("files")))
+                return {"withdrawn": list(told)}
             case "pause":
-                return self._pause(asked.get("paused") is True)
-            case "open":
-                self._on_loop(lambda server: server.open())
-                return {"open": True}
-            case "drain":
-                self._on_loop(lambda server: server.drain())
-                return {"draining": True}
-            case "status":
-                return self._engine.status()
+                paused = asked.get("paused") is True
+                house.pause(paused=paused)
+                return {"paused": paused}
+            case "engine":
+                return self._engine(asked)
+            case "idle":
+                return {"busy": [list(lane) for lane in house.routing.busy(_lanes(asked.get("lanes")))]}
+            case "forget":
+                tenant = asked.get("tenant")
+                house.engines.forget(tenant if isinstance(tenant, str) else None)
+                return {"forgotten": True}
+            case "status" | "ping":
+                return {**house.status(), "connections": self._server.connections}
         raise UsageRefused(
             "serve.operation",
-            "The serve worker does not know this operation.",
-            remedy="Send open, keys, withdraw, pause, drain or status.",
+            "The front does not know this operation.",
+            remedy="Send open, settings, keys, withdraw, pause, engine, idle, forget, ping or status.",
         )
 
-    def _on_loop(self, work: Callable[[_Server], Coroutine[None, None, None]]) -> None:
-        """Do something where the server runs, and wait for it."""
-        if self._server is None or self._loop is None or self._loop.is_closed():
-            return
-        try:
-            asyncio.run_coroutine_threadsafe(work(self._server), self._loop).result(OPEN_SECONDS)
-        except (TimeoutError, CancelledError) as error:
-            raise WorkerFailed(
-                "serve.loop", "The serve worker's server does not react.", remedy="Start serving again."
-            ) from error
-
-    def _pause(self, paused: bool) -> dict[str, Json]:  # noqa: FBT001 - what the request says
-        if self._endpoint is not None and self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._endpoint.pause, paused)
-        return {"paused": paused}
-
-    def _withdraw(self, models: Json) -> dict[str, Json]:
-        told = (
-            {name: why for name, why in models.items() if isinstance(why, dict)}
-            if isinstance(models, dict)
-            else {}
-        )
-        for name, why in told.items():
-            if self._endpoint is not None:  # requests are read once it is there
-                self._endpoint.withdraw(
-                    name,
-                    Withdrawn(
-                        "serve.revoked",
-                        str(why.get("message")),
-                        remedy=str(why.get("remedy")),
-                        param="model",
-                        code="model_revoked",
-                    ),
-                )
-        return {"withdrawn": list(told)}
+    def _engine(self, asked: dict[str, Json]) -> dict[str, Json]:
+        name, lacking = str(asked.get("engine")), asked.get("lacking")
+        missing = {
+            lane: why
+            for lane, told in (lacking.items() if isinstance(lacking, dict) else ())
+            if isinstance(told, dict) and (why := _away("serve.adapter-out", told)) is not None
+        }
+        self._house.engine(name, _away("serve.engine-out", asked), missing)
+        return {"engine": name}
 
 
-def _stop(loop: asyncio.AbstractEventLoop, server: _Server) -> None:
-    if not loop.is_closed():
-        loop.call_soon_threadsafe(server.end)
+def _away(key: str, told: dict[str, Json]) -> Unavailable | None:
+    """Read why something can't be had; None where no reason is given."""
+    why, remedy = told.get("why"), told.get("remedy")
+    if not isinstance(why, str):
+        return None
+    return Unavailable(key, why, remedy=str(remedy or ""), retry_after=AWAY_SECONDS)
 
 
-def _descriptors(value: Json) -> tuple[socket.socket, socket.socket]:
-    numbers = [value.get("listen"), value.get("audit")] if isinstance(value, dict) else []
-    if len(numbers) != 2 or not all(isinstance(number, int) for number in numbers):  # noqa: PLR2004 - listen and audit
-        raise WorkerFailed(
-            "serve.order", "The order lacks the descriptors listen and audit.", remedy="Start serving again."
-        )
-    listening, appending = (socket.socket(fileno=number) for number in numbers if isinstance(number, int))
-    return listening, appending
+def _seed(house: House, used: Json) -> None:
+    """Take over what keys have used today already."""
+    tokens = used.get("tokens") if isinstance(used, dict) else None
+    if isinstance(used, dict) and isinstance(tokens, dict):
+        counted = {key: number for key, number in tokens.items() if isinstance(number, int)}
+        house.vault.quotas.seed(str(used.get("day")), counted)
 
 
-def _templates(engine: Engine, settings: spec.Settings) -> dict[str, ChatTemplate]:
-    found = {model.id: _template(engine, model) for model in settings.models}
-    return {name: template for name, template in found.items() if template is not None}
-
-
-def _template(engine: Engine, model: spec.ModelSpec) -> ChatTemplate | None:
-    weights = engine.weights[model.id]
-    source = weights.template()
-    if model.template is not None:
-        try:
-            with Path(model.template).open(encoding="utf-8") as file:
-                source = file.read(MAX_TEMPLATE + 1)
-        except (OSError, UnicodeDecodeError) as error:
-            raise UntrustedBundle(
-                "serve.template",
-                f"The chat template of {model.id} can't be read: {error}.",
-                remedy="Import the model again.",
-            ) from error
-    return None if source is None else ChatTemplate(source, weights.special_texts())
+def _lanes(value: Json) -> list[tuple[str, str]]:
+    found = []
+    for one in value[:MAX_LANES] if isinstance(value, list) else ():
+        match one:
+            case [str(engine), str(lane)]:
+                found.append((engine, lane))
+    return found

@@ -127,7 +127,7 @@ def story():
         source=LIFE,
     )
     book.act(
-        "model.convert",
+        "model.quantize",
         {},
         {"artefacts": [artefact("gguf", "tiny-q8", "6", "1"), artefact("gguf", "lesson-q8", "7", "5")]},
         who=OLGA,

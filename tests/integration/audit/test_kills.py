@@ -1,4 +1,4 @@
-"""SIGKILL of the daemon, of its index worker and of its server under load: a few rounds of what ``make soak`` does 500 times."""
+"""SIGKILL of the daemon, its index worker, its front and its engine under load: a few rounds of what ``make soak`` does 500 times."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ async def test_nothing_acknowledged_is_lost_whoever_is_killed(tmp_path):
     soak = Soak(tmp_path, seed=4)
     soak.prepare()
     await soak.found()
-    for victim in ("daemon", "serve", "index") * ROUNDS:
+    for victim in (*("daemon", "serve", "index") * ROUNDS, "engine"):
         await soak.round(victim)
     assert soak.counts["killed daemon"] >= ROUNDS
     assert soak.counts["killed serve"] == ROUNDS
+    assert soak.counts["killed engine"] == 1
     assert len(soak.acked.answered) > 0
     assert len(soak.acked.scrubs) > 0
     assert len(soak.acked.reads) > 0

@@ -191,15 +191,20 @@ class Press:
         (source / "recipe.toml").write_text(text)
         blind = mock.patch.object(inspection, "inspect", return_value=inspection.Inspection())
         with nullcontext() if template is None else blind:
-            made = build.build(
-                source / "recipe.toml",
-                self.folder / name,
-                self.pairs,
-                build.origin(None, previous),
-                now=now or datetime.now(UTC),
-                progress=quiet,
-            )
-        return made.folder
+            return self.build(source, self.folder / name, previous=previous, now=now)
+
+    def build(
+        self, source: Path, out: Path, *, previous: Path | None = None, now: datetime | None = None
+    ) -> Path:
+        """Build the medium of a folder's recipe.toml."""
+        return build.build(
+            source / "recipe.toml",
+            out,
+            self.pairs,
+            build.origin(None, previous),
+            now=now or datetime.now(UTC),
+            progress=quiet,
+        ).folder
 
 
 def split(medium: Path, out: Path, size: int = 5 * 2**20) -> list[Path]:

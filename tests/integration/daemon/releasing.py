@@ -146,7 +146,7 @@ async def train(daemon, gguf: Path, name: str, seed: int, *, go: bool = True) ->
         "data": {"r": data.digest},
     }
     await _made(daemon, "train.run", params, run, adapter, run=run.digest, adapter=adapter.digest)
-    await _made(daemon, "model.convert", {"base": base.digest}, weights, lora)
+    await _made(daemon, "model.quantize", {"base": base.digest}, weights, lora)
     await _made(daemon, "eval.run", {}, evaluation)
     found = Run(run, adapter, weights, lora, evaluation)
     await found.judge(daemon, go=go)
@@ -159,7 +159,8 @@ async def train_whole(daemon, gguf: Path, name: str) -> Run:
     folder = daemon.place.folder / f"{name}-whole"
     folder.mkdir()
     for called in ("recipe.toml", "manifest.json", "config.json", "results.json"):
-        (folder / called).write_text(json.dumps({"file": called, "of": name}))
+        told = {"file": called, "of": name, "max_position_embeddings": 512}
+        (folder / called).write_text(json.dumps(told))
     recipe = await _adopt(daemon, Kind.RECIPE, name, {"recipe.toml": folder / "recipe.toml"})
     run = await _adopt(
         daemon, Kind.RUN, name, {"manifest.json": folder / "manifest.json"}, base, tokenizer, recipe
@@ -177,7 +178,7 @@ async def train_whole(daemon, gguf: Path, name: str) -> Run:
     await daemon.services.recorder.fact(OLGA, "recipe.added", {"artefacts": [recipe.to_json()]})
     params = {"base": base.digest, "tokenizer": tokenizer.digest, "recipe": recipe.digest}
     await _made(daemon, "train.run", params, run, model, run=run.digest, model=model.digest)
-    await _made(daemon, "model.convert", {"base": model.digest}, weights)
+    await _made(daemon, "model.quantize", {"base": model.digest}, weights)
     await _made(daemon, "eval.run", {}, evaluation)
     found = Run(run, model, weights, None, evaluation)
     await found.judge(daemon, go=True)
@@ -197,10 +198,11 @@ async def approve(daemon, release, who: str = "bob"):
         return await client.finish(job)
 
 
-async def serve(daemon):
+async def serve(daemon, **more):
     """Serve the tiny base as olga."""
+    body = {"model": "tiny", "quantization": "q8_0", **more}
     async with daemon.session("olga") as client:
-        job = (await client.call("POST", "/v1/serving/start", {"model": "tiny"}))["job"]
+        job = (await client.call("POST", "/v1/serving/start", body))["job"]
         return await client.finish(job)
 
 

@@ -278,8 +278,8 @@ async def _product(daemon, base):
         meta={"base": base.digest, "quantization": "q8_0", "part": "model"},
     )
     olga = Actor(person="olga", uid=0, role="operator", session="s")
-    async with daemon.services.recorder.act(olga, "model.convert", recorded.sample("model.convert")) as act:
-        act.outcome = recorded.sample("model.convert.done", artefacts=[found.to_json()])
+    async with daemon.services.recorder.act(olga, "model.quantize", recorded.sample("model.quantize")) as act:
+        act.outcome = recorded.sample("model.quantize.done", artefacts=[found.to_json()])
     return found
 
 

@@ -9,6 +9,7 @@ import resource
 import secrets
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -56,7 +57,7 @@ def put_model(place, source):
                 meta={"base": base.digest, "quantization": "q8_0", "part": "model"},
             )
             asked = {"base": base.digest, "adapter": None, "quantizations": ["q8_0"]}
-            async with daemon.services.recorder.act(OLGA, "model.convert", asked) as act:
+            async with daemon.services.recorder.act(OLGA, "model.quantize", asked) as act:
                 act.outcome = {"fidelity": {}, "artefacts": [found.to_json()]}
 
     asyncio.run(work())
@@ -78,7 +79,7 @@ class Application:
         self.serve()
 
     def serve(self):
-        found = self.place.told("serve", "start", "--model", "tiny", who="olga")
+        found = self.place.told("serve", "start", "--model", "tiny", "--type", "q8_0", who="olga")
         self.client.close()
         self.client = httpx.Client(
             base_url=found["address"], headers={"authorization": f"Bearer {self.key}"}, timeout=60
@@ -123,22 +124,40 @@ class Application:
         ]
         assert {reply.status_code for reply in refused} <= {400, 401, 404, 422}, refused
 
-    def crash(self, worker, number):
-        """Have the worker die by a signal while it answers."""
-        died = False
-        try:
-            with self.client.stream("POST", CHAT, json=self.chat(stream=True, max_tokens=200)) as stream:
-                pieces = stream.iter_raw()
+    def crash(self, part, number):
+        """Have a worker die by a signal while it answers; it comes back by itself."""
+        supervisor, worker = self.workers()[part]
+        whole = False
+        with suppress(httpx.HTTPError):
+            body = self.chat(stream=True, max_tokens=200, n=4)
+            with self.client.stream("POST", CHAT, json=body) as stream:
+                pieces = stream.iter_lines()
                 next(pieces)
+                forbids_cores(worker.pid)
                 worker.send_signal(number)
-                for _ in pieces:
-                    pass
-        except httpx.HTTPError:
-            died = True
-        assert died
+                whole = "data: [DONE]" in list(pieces)
+        assert not whole
         worker.wait(30)
-        self.until(lambda: not self.place.told("serve", "status", who="olga")["running"])
-        self.serve()
+        self.until(lambda: self.workers().get(part, (supervisor, None))[0] != supervisor)
+        self.until(self.answers)
+
+    def answers(self):
+        with suppress(httpx.HTTPError):  # a connection that was kept to a front that is gone
+            return self.client.post(CHAT, json=self.chat()).status_code == 200
+        return False
+
+    def workers(self):
+        """Find what runs: each part's supervisor, and the innermost process beneath it."""
+        found = self.place.told("serve", "status", who="olga")
+        pids = {"front": found["front"]["pid"], "engine": found["engines"][0]["pid"]}
+        return {
+            part: (
+                pid,
+                next(one for one in psutil.Process(pid).children(recursive=True) if not one.children()),
+            )
+            for part, pid in pids.items()
+            if pid is not None
+        }
 
     @staticmethod
     def until(condition):
@@ -159,13 +178,6 @@ class Application:
         assert self.texts[2] in out or "\\" in out  # what a terminal would obey is written out
         self.place.refused("sealed", "open", number, who="aude", code=6)
         assert number in self.place.call("sealed", "list", who="aude")[0]
-
-
-def serving_worker(pid):
-    """Find the process that answers: the innermost of the daemon's children."""
-    inner = [child for child in psutil.Process(pid).children(recursive=True) if not child.children()]
-    assert len(inner) == 1, inner
-    return inner[0]
 
 
 def forbids_cores(pid):
@@ -194,10 +206,9 @@ def test_no_prompt_and_no_answer_lies_anywhere_in_clear(stocked, gguf, tmp_path,
     application = Application(stocked)
     application.ask_in_every_way()
     application.open_the_last()
-    for number in (signal.SIGABRT, signal.SIGSEGV):
-        worker = serving_worker(pid)
-        forbids_cores(worker.pid)
-        application.crash(worker, number)
+    for part in ("engine", "front"):
+        for number in (signal.SIGABRT, signal.SIGSEGV):
+            application.crash(part, number)
     application.ask_in_every_way()
     forbids_cores(pid)
     searched = [stocked.folder, scratch, SHARED]

@@ -11,7 +11,6 @@ import json
 import os
 import shutil
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -25,7 +24,6 @@ from holdfast.confine import gpu
 from holdfast.daemon import answers, intake, workbench
 from holdfast.errors import Conflict, HoldfastError, NotFound
 from holdfast.hashing import sha512
-from holdfast.media import build
 from holdfast.training import spec
 
 STARTER = Path(__file__).resolve().parents[3] / "bundles" / "starter"
@@ -83,15 +81,7 @@ def publish(press, name: str, suites: dict[str, tuple[str, list[dict]]]) -> Path
         text += f'[[artefact]]\nkind = "{kind}"\nname = "{called}"\nversion = "1"\npath = "{path}"\n'
         text += f'files = {json.dumps(there)}\nlicence = "Apache-2.0"\n{LABEL}'
     (source / "recipe.toml").write_text(text)
-    made = build.build(
-        source / "recipe.toml",
-        press.folder / name,
-        press.pairs,
-        build.origin(None, None),
-        now=datetime.now(UTC),
-        progress=lambda *_: None,
-    )
-    return made.folder
+    return press.build(source, press.folder / name)
 
 
 @pytest.fixture(scope="module")
@@ -409,7 +399,7 @@ def made(site, tmp_path):
                 "figures": {},
             }
         async with services.recorder.act(
-            actor, "model.convert", {"base": base.digest, "adapter": None, "quantizations": ["q8_0"]}
+            actor, "model.quantize", {"base": base.digest, "adapter": None, "quantizations": ["q8_0"]}
         ) as act:
             act.outcome = {"fidelity": {}, "artefacts": [one.to_json() for one in extra]}
         return SimpleNamespace(run=run, thing=thing, whole=whole)

@@ -12,7 +12,7 @@ from tests import recorded
 from holdfast.artefact import Kind
 from holdfast.audit.event import Actor
 from holdfast.daemon import intake
-from holdfast.daemon.served import Plan
+from holdfast.daemon.serve.planning import Plan
 from holdfast.errors import Conflict, NotFound
 from holdfast.store.generations import Generations
 
@@ -134,14 +134,16 @@ async def test_what_something_made_here_descends_from_stays(daemon):
 
 async def test_what_a_server_a_job_or_a_lease_holds_stays(daemon):
     held = bases(daemon)
-    daemon.services.serving.current = SimpleNamespace(plan=Plan(uses={"tiny": (held[1],)}))
+    daemon.services.serving.deployment = SimpleNamespace(
+        plan=Plan(uses={"tiny": (held[1],)}), pool=SimpleNamespace(digests=set())
+    )
     job = daemon.services.jobs.open_job(9999, "train.run")
     job.uses = frozenset({held[2]})
     try:
         with daemon.services.leases.hold("bundle.import", {held[3]}):
             done = await collect(daemon)
     finally:
-        daemon.services.serving.current = None
+        daemon.services.serving.deployment = None
         await job.emit("result", result={})
     assert done["generations"] == [1, 2, 3]
     assert all(daemon.services.store.has(held[number]) for number in (1, 2, 3, 4))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 
 import pytest
 from tests import recorded
@@ -16,7 +15,6 @@ from holdfast.daemon import imports
 from holdfast.errors import NoSpace
 from holdfast.governance import listing, snapshot
 from holdfast.governance.state import State
-from holdfast.media import build
 from holdfast.report import folder
 from holdfast.report.sign import RECEIPT
 from holdfast.report.verify import verify
@@ -46,14 +44,7 @@ def publish(press, previous, out, counts):
             '[artefact.label]\nlevel = "internal"\ncompartments = []\nzones = ["site"]\n'
         )
     (out / "recipe.toml").write_text(text)
-    return build.build(
-        out / "recipe.toml",
-        out / "medium",
-        press.pairs,
-        build.origin(None, previous),
-        now=datetime.now(UTC),
-        progress=lambda *_: None,
-    ).folder
+    return press.build(out, out / "medium", previous=previous)
 
 
 @pytest.fixture

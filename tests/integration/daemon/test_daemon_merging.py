@@ -7,13 +7,10 @@ from __future__ import annotations
 
 import json
 import shutil
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
 from scripts import tinymodels
-
-from holdfast.media import build
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,15 +49,7 @@ def publish(press, folder: Path) -> Path:
     )
     text += "".join(PART.format(kind=kind, files=json.dumps(files)) for kind, files in FILES.items())
     (folder / "recipe.toml").write_text(text)
-    made = build.build(
-        folder / "recipe.toml",
-        folder / "medium",
-        press.pairs,
-        build.origin(None, None),
-        now=datetime.now(UTC),
-        progress=lambda *_: None,
-    )
-    return made.folder
+    return press.build(folder, folder / "medium")
 
 
 def test_a_dora_is_merged_and_a_full_run_stands_alone_and_both_are_served(place, press, tmp_path, texts):

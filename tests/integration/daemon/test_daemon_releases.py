@@ -7,7 +7,6 @@ import dataclasses
 import json
 from datetime import UTC, datetime, timedelta
 
-import httpx
 import pytest
 from tests.integration.daemon import late
 from tests.integration.daemon.releasing import (
@@ -23,7 +22,8 @@ from tests.integration.daemon.releasing import (
 
 from holdfast.artefact import Kind
 from holdfast.client import operations
-from holdfast.daemon import serveworker, serving
+from holdfast.daemon.serve import deployment
+from holdfast.daemon.serve.engine import Engine
 from holdfast.errors import Conflict, HoldfastError, NotFound, NotPermitted, VerificationFailed, WorkerFailed
 from holdfast.governance import approvals
 from holdfast.governance.releases import Standing
@@ -63,6 +63,22 @@ async def rollback(daemon, who="olga", **body):
     async with daemon.session(who) as client:
         asked = {"alias": "lesson", "reason": "It answers worse.", **body}
         return await client.finish((await client.call("POST", "/v1/releases/rollback", asked))["job"])
+
+
+async def idle(daemon):
+    """Wait until nothing runs any more that is not served."""
+    async with asyncio.timeout(60):
+        while daemon.services.serving.deployment.retiring:  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0.05)
+
+
+def lanes(daemon):
+    """Digests of the adapters that engines have, whatever is served."""
+    return {
+        lane.digest
+        for seat in daemon.services.serving.deployment.pool.seats.values()
+        for lane in seat.lanes.values()
+    }
 
 
 def standings(daemon):
@@ -147,8 +163,8 @@ async def test_from_the_proposal_to_the_served_alias_a_second_release_and_the_wa
         two["digest"],
         two["request"],
     )
-    async with asyncio.timeout(60):
-        await asyncio.gather(*(worker.over() for worker in [*daemon.services.serving.retiring]))
+    await idle(daemon)
+    assert lanes(daemon) == {first.lora.digest}
     daemon.at_rest()
 
 
@@ -180,13 +196,13 @@ async def test_what_is_served_changes_once_the_record_says_so(daemon, gguf, monk
     await approve(daemon, one)
     await serve(daemon)
     two = await propose(daemon, await train(daemon, gguf, "lesson", 2))
-    takes, seen = serving.Serving._take_over, []
+    takes, seen = deployment.Deployment.take_over, []
 
     async def take_over(*arguments):
         seen.append(daemon.state.releases.in_force("lesson").request)
         await takes(*arguments)
 
-    monkeypatch.setattr(serving.Serving, "_take_over", take_over)
+    monkeypatch.setattr(deployment.Deployment, "take_over", take_over)
     await approve(daemon, two)
     await rollback(daemon)
     assert seen == [two["request"], one["request"]]
@@ -322,49 +338,44 @@ async def test_a_release_that_does_not_start_leaves_what_is_served(daemon, gguf,
     two = await propose(daemon, await train(daemon, gguf, "lesson", 2))
 
     async def broken(*_arguments):
-        raise WorkerFailed("serve.crashed", "No memory.", remedy="Add some.")
+        raise WorkerFailed("serve.attach", "No memory.", remedy="Add some.")
 
     with monkeypatch.context() as patch:
-        patch.setattr(serveworker, "launch", broken)
+        patch.setattr(Engine, "attach", broken)
         with pytest.raises(WorkerFailed):
             await approve(daemon, two)
     assert standings(daemon)[two["request"]] is Standing.OPEN
+    assert lanes(daemon) == {first.lora.digest}
     async with await application(daemon, address) as client:
         reply = await client.post(CHAT, json=BODY)
         assert reply.headers["x-holdfast-adapter-digest"] == first.lora.digest
-        # A worker that dies by itself after the switch is not taken for the one that serves.
         assert (await approve(daemon, two))["switched"] is True
-        daemon.services.serving.current.kill()
-        await daemon.services.serving.current.over()
-        async with asyncio.timeout(60):
-            await asyncio.gather(*daemon.services.serving._watching)
-        assert not daemon.services.serving.running
-        with pytest.raises(httpx.TransportError):
-            await client.post(CHAT, json=BODY)
-    assert not [event for event in daemon.services.log.unfinished() if event.action == "answer"]
 
 
-async def test_a_worker_that_dies_before_it_is_replaced_leaves_no_gap(daemon, gguf, monkeypatch):
-    await approve(daemon, await propose(daemon, await train(daemon, gguf, "lesson", 1)))
+async def test_an_engine_that_dies_during_a_switch_comes_back_with_what_was_served(daemon, gguf, monkeypatch):
+    first = await train(daemon, gguf, "lesson", 1)
+    await approve(daemon, await propose(daemon, first))
     address = (await serve(daemon))["address"]
     second = await train(daemon, gguf, "lesson", 2)
-    real, serving = serveworker.launch, daemon.services.serving
+    two = await propose(daemon, second)
+    real = Engine.attach
 
-    async def launch(*arguments):
-        serving.current.kill()
-        await asyncio.gather(*serving._watching)
-        assert not serving.running
-        return await real(*arguments)
+    async def dying(engine, lane):
+        engine.kill()
+        await engine.over()
+        await real(engine, lane)
 
-    monkeypatch.setattr(serveworker, "launch", launch)
+    with monkeypatch.context() as patch:
+        patch.setattr(Engine, "attach", dying)
+        with pytest.raises(WorkerFailed):
+            await approve(daemon, two)
     async with await application(daemon, address) as client:
-        await approve(daemon, await propose(daemon, second))
+        reply = await client.post(CHAT, json=BODY)  # waits for the next engine
+        assert reply.headers["x-holdfast-adapter-digest"] == first.lora.digest
+        assert (await approve(daemon, two))["switched"] is True
         reply = await client.post(CHAT, json=BODY)
         assert reply.headers["x-holdfast-adapter-digest"] == second.lora.digest
-        monkeypatch.setattr(serveworker, "launch", real)
-        assert (await rollback(daemon))["switched"] is True
-        reply = await client.post(CHAT, json=BODY)
-        assert reply.headers["x-holdfast-adapter-digest"] != second.lora.digest
+    assert [event.params["deaths"] for event in daemon.events("serve.engine.died")] == [1]
 
 
 async def test_what_is_revoked_is_neither_released_nor_rolled_back_to_nor_served(daemon, gguf, press, media):
@@ -390,6 +401,31 @@ async def test_what_is_revoked_is_neither_released_nor_rolled_back_to_nor_served
     assert "It leaks." in listed[one["request"]]["hindrance"]
     assert listed[two["request"]]["hindrance"] is None
     assert json.dumps(listed)
+
+
+async def test_what_is_still_answered_with_a_revoked_adapter_ends_though_its_alias_means_another_by_now(
+    daemon, gguf, press, media
+):
+    first = await train(daemon, gguf, "lesson", 1)
+    await approve(daemon, await propose(daemon, first))
+    address = (await serve(daemon))["address"]
+    two = await propose(daemon, await train(daemon, gguf, "lesson", 2))
+    revoking = late.revoke(press, "oops-again", media.first, first.adapter, reason="It leaks.")
+    request = await daemon.take_in(daemon.place.insert(revoking, "oops-again"))
+    endless = BODY | {"max_tokens": 400, "stream": True, "temperature": 2.0, "n": 8}
+    async with (
+        await application(daemon, address) as client,
+        client.stream("POST", CHAT, json=endless) as stream,
+    ):
+        pieces = stream.aiter_lines()
+        await anext(pieces)
+        await approve(daemon, two)
+        assert lanes(daemon) >= {first.lora.digest}
+        await daemon.admit(request)
+        assert first.lora.digest not in lanes(daemon)
+        told = [line async for line in pieces if line]
+        assert "It leaks." in told[-1]
+        assert (await client.post(CHAT, json=BODY)).status_code == 200
 
 
 async def test_nothing_is_rolled_back_to_what_its_gate_says_no_to_by_now(daemon, gguf):

@@ -35,6 +35,7 @@ def sealed(daemon, user):
         "adapter_digest": None,
         "tenant": "tax-office",
         "key": "key-1",
+        "kind": "chat",
         "prompt_tokens": 5,
         "commitments": {"prompt": committed},
         "sealed_for": subject,

@@ -110,9 +110,9 @@ async def test_what_was_made_here_and_damaged_is_whole_once_it_was_made_again(st
             daemon.services, Kind.DATASET, "rows", "1", {"rows.jsonl": source}, label=label
         )
         async with daemon.services.recorder.act(
-            OLGA, "model.convert", recorded.sample("model.convert")
+            OLGA, "model.quantize", recorded.sample("model.quantize")
         ) as act:
-            act.outcome = recorded.sample("model.convert.done", artefacts=[found.to_json()])
+            act.outcome = recorded.sample("model.quantize.done", artefacts=[found.to_json()])
         return found
 
     async with stocked.open() as daemon:

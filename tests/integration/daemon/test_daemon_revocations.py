@@ -15,6 +15,7 @@ from holdfast.artefact import Kind
 from holdfast.audit.event import Actor
 from holdfast.client import operations, training
 from holdfast.daemon import admissible, intake, revocations
+from holdfast.daemon.serve import deployment
 from holdfast.errors import Conflict, HoldfastError
 from holdfast.media import trusthome
 from holdfast.trust import revocation
@@ -82,8 +83,8 @@ async def convert(daemon, source):
         parents=(base.digest, tokenizer.digest),
         meta={"base": base.digest, "quantization": "q8_0", "part": "model"},
     )
-    async with daemon.services.recorder.act(OLGA, "model.convert", recorded.sample("model.convert")) as act:
-        act.outcome = recorded.sample("model.convert.done", artefacts=[found.to_json()])
+    async with daemon.services.recorder.act(OLGA, "model.quantize", recorded.sample("model.quantize")) as act:
+        act.outcome = recorded.sample("model.quantize.done", artefacts=[found.to_json()])
     return found
 
 
@@ -97,7 +98,8 @@ async def lift(daemon, subject, days=2):
 
 async def serve(daemon):
     async with daemon.session("olga") as client:
-        job = (await client.call("POST", "/v1/serving/start", {"model": "tiny"}))["job"]
+        body = {"model": "tiny", "quantization": "q8_0"}
+        job = (await client.call("POST", "/v1/serving/start", body))["job"]
         return await client.finish(job)
 
 
@@ -150,7 +152,7 @@ async def test_what_is_revoked_is_neither_trained_on_nor_converted_nor_evaluated
     await convert(daemon, gguf)
     await admit(daemon, news.first, "news")
     for route, body in (
-        ("/v1/models/convert", {"model": "tiny", "quantizations": ["q8_0"]}),
+        ("/v1/models/quantize", {"model": "tiny", "types": ["q8_0"]}),
         ("/v1/serving/start", {"model": "tiny"}),
         ("/v1/evaluations", {"suite": "quiz", "model": "tiny"}),
     ):
@@ -253,19 +255,36 @@ async def test_serving_starts_anew_in_the_place_of_what_was_withdrawn(daemon, ne
         assert (await client.post("/v1/chat/completions", json=CHAT)).status_code == 200
 
 
-async def test_a_worker_that_does_not_listen_is_ended(daemon, news, gguf):
+async def test_weights_that_are_revoked_are_let_go_of(daemon, news, gguf):
     await convert(daemon, gguf)
     await serve(daemon)
-    serving = daemon.services.serving
+    (seat,) = daemon.services.serving.deployment.pool.seats.values()
+    engine = seat.engine
+    assert not engine.gone
+    await admit(daemon, news.first, "news")
+    assert engine.gone
+    assert not daemon.services.serving.deployment.pool.seats
+    assert not daemon.events("serve.engine.died")
 
-    async def deaf(_request):
+
+async def test_a_front_that_does_not_listen_is_ended_and_the_next_one_says_why(
+    daemon, news, gguf, monkeypatch
+):
+    monkeypatch.setattr(deployment, "FIRST_PAUSE", 0.01)
+    await convert(daemon, gguf)
+    address = (await serve(daemon))["address"]
+
+    async def deaf(*_request):
         return {}
 
-    serving.current.ask = deaf
+    daemon.services.serving.deployment.front.ask = deaf
     await admit(daemon, news.first, "news")
-    assert not serving.running
-    assert REASON in (await serving.status())["ended"]
     assert daemon.events("serve.stop.done")[0].params["told"] is False
+    await daemon.until("serve.front.restarted")
+    async with await application(daemon, address) as client:
+        reply = await client.post("/v1/chat/completions", json=CHAT)
+        assert (reply.status_code, reply.json()["error"]["code"]) == (410, "model_revoked")
+        assert REASON in reply.json()["error"]["message"]
 
 
 async def test_a_job_that_works_with_it_is_stopped(daemon, news):

@@ -28,12 +28,21 @@ from holdfast.governance.people import Role
 
 APP = Actor("tax-office/key-1", None, "application")
 MODEL = hashing.sha512(b"tiny")
+ASKED = {"kind": "chat", "model_digest": MODEL, "adapter_digest": None}
+ENDED = {
+    "completion_tokens": 2,
+    "cached_tokens": 0,
+    "milliseconds": 3,
+    "first_ms": 1,
+    "processor_ms": 4,
+    "finish_reason": "stop",
+}
 REASON = "A complaint was made about this answer."
 
 
 @contextmanager
 def serving(daemon):
-    """The daemon's end of a serve worker, and the worker's."""
+    """The daemon's end of a front's channel to the log, and the front's."""
     ours, theirs = socket.socketpair()
     server = ProducerServer(ours, daemon.services.log, "serve", daemon.services.sealed)
     server.start()
@@ -49,11 +58,10 @@ def answered(daemon, prompt=b"What is the fee?", answer=b"Nine.", *, tenant="tax
     owner = Owner(tenant, user)
     with serving(daemon) as producer:
         facts = {"model": "tiny", "tenant": tenant}
-        begun = {"model_digest": MODEL, "adapter_digest": None, "key": "key-1", "prompt_tokens": 5}
+        begun = ASKED | {"key": "key-1", "prompt_tokens": 5}
         intent = producer.append(Draft("answer", APP, params=facts | begun), {"prompt": prompt}, owner)
-        ended = {"completion_tokens": 2, "milliseconds": 3, "finish_reason": "stop"}
         if answer is not None:
-            done = Draft("answer.done", APP, params=facts | ended, cause=intent.seq)
+            done = Draft("answer.done", APP, params=facts | ENDED, cause=intent.seq)
             producer.append(done, {"answer": answer}, owner)
     return intent.seq
 
@@ -128,13 +136,12 @@ async def test_an_answer_that_names_anothers_commitment_opens_nothing(daemon, se
     done = daemon.events("answer.done")[0]
     theirs = {"sealed_for": intent.params["sealed_for"]}
     facts = {"model": "tiny", "tenant": "other", **theirs}
-    begun = {"model_digest": MODEL, "adapter_digest": None, "key": "key-2", "prompt_tokens": 1}
+    begun = ASKED | {"key": "key-2", "prompt_tokens": 1}
     fresh = {"prompt": hashing.sha256(b"of nobody")}
     named = intent.params["commitments"] if stolen == "prompt" else fresh
     with serving(daemon) as producer:
         forged = producer.append(Draft("answer", APP, params=facts | begun | {"commitments": named}))
-        ended = {"completion_tokens": 2, "milliseconds": 3, "finish_reason": "stop"}
-        params = facts | ended | {"commitments": done.params["commitments"]}
+        params = facts | ENDED | {"commitments": done.params["commitments"]}
         producer.append(Draft("answer.done", APP, params=params, cause=forged.seq))
     with pytest.raises(UntrustedRequest) as caught:
         await ask(daemon, forged.seq)

@@ -35,7 +35,7 @@ def _gguf():
     return gguf
 
 
-def write_model(path):
+def write_model(path, pooling=None):
     gguf = _gguf()
     random = np.random.default_rng(11)
     tokens = [*SPECIALS, *_byte_alphabet(), "th", "he"]
@@ -55,6 +55,8 @@ def write_model(path):
     writer.add_eos_token_id(0)
     writer.add_add_bos_token(value=False)
     writer.add_chat_template(TEMPLATE)
+    if pooling is not None:  # it gives embeddings too
+        writer.add_pooling_type(gguf.PoolingType(pooling))
     shapes = {"token_embd": (len(tokens), HIDDEN), "output": (len(tokens), HIDDEN)}
     for layer in range(LAYERS):
         for name in ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"):

@@ -7,11 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.integration.serving.stack import ENGINE
 
 from holdfast.governance.labels import Label
 from holdfast.serving import spec
-from holdfast.serving.llama import Weights
-from holdfast.serving.template import ChatTemplate
+from holdfast.serving.engine.llama import Weights
+from holdfast.serving.engine.template import ChatTemplate
 
 pytestmark = pytest.mark.model
 
@@ -34,7 +35,12 @@ def starter(tmp_path_factory):
     subprocess.run([sys.executable, "-c", CONVERT, str(BASE), str(target)], check=True)
     label = Label("public", frozenset(), frozenset({"site"}))
     model = spec.ModelSpec(
-        id="base", path=str(target), digest="sha512:" + "0" * 128, label=label.to_json(), context=512
+        id="base",
+        engine=ENGINE,
+        path=str(target),
+        digest="sha512:" + "0" * 128,
+        label=label.to_json(),
+        context=512,
     )
     return spec.Settings(models=(model,), limits=spec.Limits(parallel=2))
 
@@ -45,15 +51,16 @@ def test_token_ids_equal_those_of_transformers(starter):
     weights = Weights(starter.models[0])
     source = (BASE / "chat_template.jinja").read_text(encoding="utf-8")
     assert weights.template() == source
-    template = ChatTemplate(source, weights.special_texts())
+    template = ChatTemplate(source, weights.vocabulary.special_texts())
+    read = weights.vocabulary.tokenize
     original = AutoTokenizer.from_pretrained(BASE, local_files_only=True)
     for turns in CONVERSATIONS:
         expected = original.apply_chat_template(
             turns, add_generation_prompt=True, tokenize=True, return_dict=False
         )
-        assert weights.tokenize(template.render(turns), begin=False) == list(expected)
+        assert read(template.render(turns), begin=False, special=True) == list(expected)
         text = turns[-1]["content"]
-        assert weights.tokenize(text, begin=True) == original(text)["input_ids"]
+        assert read(text, begin=True, special=True) == original(text)["input_ids"]
     weights.close()
 
 

@@ -1,14 +1,17 @@
-"""The serve worker behind its walls, with a real log: ready, answers, keys replaced, status, graceful end."""
+"""Front and engine behind their walls, with a real log: answers, links, an engine that is killed, TLS, a graceful end."""
 
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import json
 import socket
-from datetime import UTC, datetime
+import ssl
 
 import httpx
 import pytest
+from tests.integration.serving.certificates import write_certificate
+from tests.integration.serving.stack import BODY, CHAT, ENGINE, LABEL
 
 from holdfast.audit import event
 from holdfast.audit.channel import ProducerServer
@@ -18,75 +21,125 @@ from holdfast.audit.signer import LogSigner
 from holdfast.confine.embedded import EmbeddedLauncher
 from holdfast.confine.spec import Limits, WorkerSpec
 from holdfast.errors import from_dict
-from holdfast.governance.labels import Label
 from holdfast.serving import keys
 
 pytestmark = pytest.mark.model
 
-CLEARANCE = Label("internal", frozenset(), frozenset({"site"}))
-BODY = {
-    "model": "base",
-    "messages": [{"role": "user", "content": "Hello"}],
-    "temperature": 0,
-    "max_tokens": 12,
-}
-CHAT = "/v1/chat/completions"
+
+class Worker:
+    """A worker, and what it is asked and says."""
+
+    def __init__(self, worker):
+        self.worker = worker
+        self._asked = 0
+
+    async def until_ready(self):
+        while "progress" not in (message := await self.worker.receive()):
+            assert message is not None, self.worker.log_tail
+            assert "error" not in message, message
+        assert message["progress"]["step"] == "ready"
+
+    async def ask(self, op, **fields):
+        self._asked += 1
+        await self.worker.send({"id": self._asked, "request": {"op": op, **fields}})
+        message = await self.worker.receive()
+        assert message["id"] == self._asked
+        return message.get("reply") or from_dict(message["error"])
+
+    async def last(self):
+        last = None
+        while (message := await self.worker.receive()) is not None:
+            last = message
+        return last, await self.worker.wait()
+
+    async def end(self):
+        await self.worker.cancel()
+        return await self.last()
 
 
 class Site:
-    """A log, a socket and the worker between them."""
+    """A log, a listening socket, a front, and engines."""
 
     def __init__(self, folder, settings, models):
+        self.folder = folder
         self.log = Log.open(
             folder / "log",
             origin="holdfast.example/test/0",
             signer=LogSigner.generate(),
-            clock=lambda: (datetime.now(UTC), "host"),
+            clock=lambda: (dt.datetime.now(dt.UTC), "host"),
         )
         self.sealed = SealedStore(folder / "sealed-keys", folder / "sealed")
-        self.path = str(folder / "serve.sock")
-        self.secret, self.key = keys.mint("tax-office", [keys.ANY], CLEARANCE)
+        self.listening = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self.port = self.listening.getsockname()[1]
+        minted = keys.mint("tax-office", [keys.ANY], LABEL)
+        self.secret, self.key = minted.secret, minted.key
         self.launcher = EmbeddedLauncher(folder / "home")
         self.models = models
         self.settings = json.loads(settings.model_dump_json())
-        for name, part in [("base", self.settings["models"][0])] + [
-            (adapter["id"], adapter) for adapter in self.settings["models"][0]["adapters"]
-        ]:
-            part["path"] = f"/in/models/{name}.gguf"
+        self.settings["models"][0]["path"] = "/in/models/base.gguf"
+        self.settings["models"][0]["adapters"] = []
+        self.denied = []
+        self.files = []
 
-    async def start(self, **order):
-        self.listening = socket.socket(socket.AF_UNIX)
-        self.listening.bind(self.path)
+    async def front(self, inputs=None, **order):
         ours, theirs = socket.socketpair()
+        self.links, links = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.producer = ProducerServer(ours, self.log, "serve", self.sealed)
         self.producer.start()
-        self.denied = []
-        worker = await self.launcher.launch(
-            WorkerSpec(
-                "serve",
-                {"models": self.models},
-                fds={"listen": self.listening.fileno(), "audit": theirs.fileno()},
-                limits=Limits(memory_bytes=2**31),
-            ),
-            {"settings": self.settings, "keys": [self.key.to_json()], "threads": 1, **order},
-            self.denied.append,
-        )
+        fds = {"listen": self.listening.fileno(), "audit": theirs.fileno(), "links": links.fileno()}
+        told = {"settings": self.settings, "withdrawn": {}, "keys": [self.key.to_json()], **order}
+        spec = WorkerSpec("serve", inputs or {}, fds=fds, limits=Limits(memory_bytes=2**30))
+        worker = await self.launcher.launch(spec, told, self.denied.append)
         theirs.close()
-        return worker
+        links.close()
+        return Worker(worker)
 
-    def client(self):
-        transport = httpx.AsyncHTTPTransport(uds=self.path)
-        headers = {"authorization": f"Bearer {self.secret}"}
+    async def opened(self, **options):
+        front = await self.front(**options)
+        await front.until_ready()
+        assert await front.ask("open") == {"open": True}
+        return front
+
+    async def engine(self):
+        ours, theirs = socket.socketpair()
+        kept, files = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.files.append(kept)
+        told = {
+            "model": self.settings["models"][0],
+            "limits": self.settings["limits"],
+            "threads": 1,
+            "memory_bytes": 2**31,
+        }
+        fds = {"link": theirs.fileno(), "files": files.fileno()}
+        spec = WorkerSpec("engine", {"models": self.models}, fds=fds, limits=Limits(memory_bytes=2**32))
+        engine = Worker(await self.launcher.launch(spec, told, self.denied.append))
+        theirs.close()
+        files.close()
+        await engine.until_ready()
+        with ours:
+            socket.send_fds(self.links, [json.dumps({"engine": ENGINE}).encode()], [ours.fileno()])
+        return engine
+
+    def client(self, tls=None):
         return httpx.AsyncClient(
-            transport=transport, base_url="http://holdfast", headers=headers, timeout=120
+            base_url=f"{'https' if tls else 'http'}://localhost:{self.port}",
+            headers={"authorization": f"Bearer {self.secret}"},
+            verify=tls or False,
+            timeout=60,
         )
 
     def events(self):
         return [event.parse(stored) for stored in self.log.read(0, self.log.size)]
 
+    @property
+    def actions(self):
+        return [found.action for found in self.events()]
+
     def close(self):
         self.producer.stop()
         self.listening.close()
+        for one in (self.links, *self.files):
+            one.close()
         self.log.close()
 
 
@@ -97,55 +150,48 @@ def site(tmp_path, settings, models):
     found.close()
 
 
-async def until_ready(worker):
-    while "progress" not in (message := await worker.receive()) or message["progress"]["step"] != "ready":
-        assert message is not None
-        assert "error" not in message, message
-    await worker.send({"id": 0, "request": {"op": "open"}})
-    assert await worker.receive() == {"id": 0, "reply": {"open": True}}
-
-
-async def end(worker):
-    await worker.cancel()
-    last = None
-    while (message := await worker.receive()) is not None:
-        last = message
-    return last, await worker.wait()
-
-
-async def test_the_main_path_behind_walls(site):
-    worker = await site.start()
-    await until_ready(worker)
+async def test_the_main_path_behind_walls_and_an_answer_in_flight_when_serving_stops(site):
+    front = await site.opened()
+    engine = await site.engine()
     async with site.client() as client:
         reply = await client.post(CHAT, json=BODY | {"user": "citizen 7"})
         assert reply.status_code == 200, reply.text
         receipts = reply.json()["holdfast"]
-        async with client.stream("POST", CHAT, json=BODY | {"stream": True, "model": "base:one"}) as stream:
-            assert stream.headers["x-holdfast-request-receipt"] == "2"
-            assert (await stream.aread()).endswith(b"data: [DONE]\n\n")
-        await worker.send({"id": 1, "request": {"op": "status"}})
-        status = (await worker.receive())["reply"]
-        assert (status["active"], status["queued"], status["served"]) == (0, 0, 2)
-        assert status["tokens_per_second"] > 0
-        await worker.send({"id": 2, "request": {"op": "keys", "keys": []}})
-        assert await worker.receive() == {"id": 2, "reply": {"keys": 0}}
+        assert {"active": 0, "queued": 0, "served": 1}.items() <= (await front.ask("status")).items()
+        assert (await engine.ask("status"))["served"] == 1
+        tokens = await client.post("/tokenize", json={"model": "base", "content": "Hello"})
+        assert tokens.json()["tokens"], tokens.text
+        assert await front.ask("pause", paused=True) == {"paused": True}
+        assert (await client.post(CHAT, json=BODY)).status_code == 503
+        assert await front.ask("pause", paused=False) == {"paused": False}
+        assert await front.ask("forget", tenant=None) == {"forgotten": True}
+        assert await front.ask("idle", lanes=[[ENGINE, "gone"]]) == {"busy": []}
+        assert (await front.ask("nonsense")).key == "serve.operation"
+        assert (await front.ask("keys", keys=[{}])).key == "serve.key"
+        assert await front.ask("keys", keys=[]) == {"keys": 0}
         assert (await client.post(CHAT, json=BODY)).status_code == 401
-        await worker.send({"id": 3, "request": {"op": "keys", "keys": [{}]}})
-        assert (await worker.receive())["error"]["key"] == "serve.key"
-        await worker.send({"id": 4, "request": {"op": "nonsense"}})
-        assert (await worker.receive())["error"]["key"] == "serve.operation"
-    last, code = await end(worker)
-    assert (last, code, site.denied) == ({"result": {"served": 2}}, 0, [])
-    assert "Hello" not in worker.log_tail
-    assert "Traceback" not in worker.log_tail
-    *events, refused = site.events()
-    assert (refused.action, refused.params["count"]) == ("serve.refused", 1)
-    assert [found.action for found in events] == ["answer", "answer.done"] * 2
-    assert [found.cause for found in events] == [None, 0, None, 2]
-    assert receipts["request_seq"] == 0
-    assert receipts["answer_seq"] == 1
+        assert await front.ask("keys", keys=[site.key.to_json()]) == {"keys": 1}
+        async with client.stream("POST", CHAT, json=BODY | {"stream": True, "max_tokens": 100}) as stream:
+            parts = stream.aiter_raw()
+            await anext(parts)
+            await front.worker.cancel()
+            rest = b"".join([part async for part in parts])
+        assert rest.endswith(b"data: [DONE]\n\n")
+    last, code = await front.last()
+    assert (last, code, site.denied) == ({"result": {"served": 3}}, 0, [])
+    last, code = await engine.last()  # its link ended with the front
+    assert (last, code) == ({"result": {"served": last["result"]["served"]}}, 0)
+    for worker in (front.worker, engine.worker):
+        assert "Hello" not in worker.log_tail
+        assert "Traceback" not in worker.log_tail
+    events = [found for found in site.events() if found.action != "serve.refused"]
+    (refused,) = (found for found in site.events() if found.action == "serve.refused")
+    assert refused.params["reasons"] == {"serve.key-unknown": 1}
+    assert [found.action for found in events] == ["answer", "answer.done"] * 3
+    assert [done.cause for done in events[1::2]] == [begun.seq for begun in events[::2]]
+    assert [found.params["kind"] for found in events[::2]] == ["chat", "tokenize", "chat"]
+    assert (receipts["request_seq"], receipts["answer_seq"]) == (0, 1)
     assert events[0].actor.person == f"tax-office/{site.key.id}"
-    assert events[2].params["adapter_digest"].startswith("sha512:2")
     sealed_for = events[0].params["sealed_for"]
     prompt = json.loads(site.sealed.unseal(sealed_for, "prompt", events[0].params["commitments"]["prompt"]))
     assert (prompt["messages"][0]["content"], prompt["user"]) == ("Hello", "citizen 7")
@@ -153,32 +199,36 @@ async def test_the_main_path_behind_walls(site):
     assert answer == reply.json()["choices"][0]["message"]["content"]
 
 
-async def test_an_answer_in_flight_ends_well_when_serving_stops(site):
-    worker = await site.start()
-    await until_ready(worker)
-    async with (
-        site.client() as client,
-        client.stream("POST", CHAT, json=BODY | {"stream": True, "max_tokens": 100}) as stream,
-    ):
-        parts = stream.aiter_raw()
-        await anext(parts)
-        await worker.cancel()
-        rest = b"".join([part async for part in parts])
-    assert rest.endswith(b"data: [DONE]\n\n")
-    last, code = await end(worker)
-    assert (last, code) == ({"result": {"served": 1}}, 0)
-    assert [found.action for found in site.events()] == ["answer", "answer.done"]
-
-
-async def test_when_the_log_is_gone_nothing_is_answered(site):
-    worker = await site.start()
-    await until_ready(worker)
-    await asyncio.to_thread(site.producer.stop)
+async def test_an_engine_that_is_killed_costs_what_it_computed_and_the_next_one_takes_over(site):
+    front = await site.opened()
+    first = await site.engine()
     async with site.client() as client:
-        reply = await client.post(CHAT, json=BODY)
-    assert (reply.status_code, reply.json()["error"]["code"]) == (503, "not_recorded")
-    await end(worker)
-    assert site.events() == []
+        async with client.stream("POST", CHAT, json=BODY | {"stream": True, "max_tokens": 200}) as stream:
+            parts = stream.aiter_raw()
+            await anext(parts)
+            first.worker.kill()
+            rest = b"".join([part async for part in parts])
+        assert "error" in json.loads(rest.strip().splitlines()[-1].removeprefix(b"data: "))
+        await first.worker.wait()
+        waiting = asyncio.create_task(client.post(CHAT, json=BODY))
+        second = await site.engine()
+        assert (await waiting).status_code == 200
+        told = {"base": {"message": "It leaks.", "remedy": "Use another."}}
+        assert await front.ask("withdraw", models=told) == {"withdrawn": ["base"]}
+        gone = await client.post(CHAT, json=BODY)
+        assert (gone.status_code, gone.json()["error"]["message"]) == (410, "It leaks. Use another.")
+        fewer = site.settings | {"models": []}
+        assert await front.ask("settings", settings=fewer, withdrawn={}) == {"settings": True}
+        assert (await client.post(CHAT, json=BODY)).status_code == 404
+        await asyncio.to_thread(site.producer.stop)  # the log is gone
+        assert await front.ask("settings", settings=site.settings, withdrawn={}) == {"settings": True}
+        refused = await client.post(CHAT, json=BODY)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "not_recorded")
+    await front.end()
+    await second.last()
+    found = [one for one in site.events() if one.action.startswith("answer")]
+    assert [one.action for one in found] == ["answer", "answer.failed", "answer", "answer.done"]
+    assert found[1].params["error"] == "serve.engine-died"
 
 
 @pytest.mark.parametrize(
@@ -186,77 +236,43 @@ async def test_when_the_log_is_gone_nothing_is_answered(site):
     [
         ({"settings": {}}, "serve.settings"),
         ({"keys": [1]}, "serve.key"),
-        ({"settings": "missing"}, "serve.model"),
+        ({"settings": "tls"}, "serve.tls"),
     ],
 )
 async def test_an_order_that_cannot_be_served_is_refused_with_the_reason(site, change, key):
-    if change.get("settings") == "missing":
-        site.settings["models"][0]["path"] = "/in/models/nothing.gguf"
+    if change.get("settings") == "tls":
+        site.settings["access"]["tls"] = True
         change = {"settings": site.settings}
-    worker = await site.start(**change)
-    last, code = await end(worker)
+    last, code = await (await site.front(**change)).last()
     assert (from_dict(last["error"]).key, code) == (key, 1)
 
 
-async def test_a_withdrawn_model_ends_what_it_answers_and_says_why_while_others_go_on(site):
-    worker = await site.start()
-    await until_ready(worker)
-    told = {"message": "The model base:one was stopped: it leaks.", "remedy": "Use two instead."}
-    async with site.client() as client:
-        async with client.stream(
-            "POST", CHAT, json=BODY | {"model": "base:one", "stream": True, "max_tokens": 200}
-        ) as stream:
-            parts = stream.aiter_raw()
-            await anext(parts)
-            await worker.send({"id": 1, "request": {"op": "withdraw", "models": {"base:one": told}}})
-            rest = b"".join([part async for part in parts])
-        assert await worker.receive() == {"id": 1, "reply": {"withdrawn": ["base:one"]}}
-        last = json.loads(rest.strip().splitlines()[-1].removeprefix(b"data: "))
-        wanted = {
-            "message": "The model base:one was stopped: it leaks. Use two instead.",
-            "type": "invalid_request_error",
-            "param": "model",
-            "code": "model_revoked",
-        }
-        assert last["error"] == wanted
-        reply = await client.post(CHAT, json=BODY | {"model": "base:one"})
-        assert (reply.status_code, reply.json()["error"]) == (410, wanted)
-        listed = (await client.get("/v1/models")).json()["data"]
-        assert [one["id"] for one in listed] == ["base"]
-        assert (await client.get("/v1/models/base:one")).status_code == 410
-        assert (await client.post(CHAT, json=BODY)).status_code == 200
-    await end(worker)
-    assert [found.action for found in site.events()] == ["answer", "answer.failed", "answer", "answer.done"]
-    assert site.events()[1].params["error"] == "serve.revoked"
-
-
-async def test_refusals_are_counted_by_the_worker_and_the_last_count_is_told_when_it_stops(site):
-    worker = await site.start()
-    await until_ready(worker)
-    async with site.client() as client:
-        client.headers["authorization"] = "Bearer hf-nobody"
-        for _ in range(300):
-            assert (await client.get("/v1/models")).status_code == 401
-        client.headers["authorization"] = f"Bearer {site.secret}"
-        assert (await client.post(CHAT, json=BODY | {"model": "nothing"})).status_code == 404
-    await end(worker)
-    counted = [found.params for found in site.events()]
-    assert {found.action for found in site.events()} == {"serve.refused"}
-    assert {found.source.name for found in site.events()} == {"serve"}
-    assert sum(each["count"] for each in counted) == 301
-    assert sum(each["reasons"].get("serve.key-unknown", 0) for each in counted) == 300
-    assert counted[-1]["keys"] == {site.key.id: 1}
-    assert len(counted) < 30
-
-
-async def test_while_it_is_paused_the_worker_answers_nothing_and_records_nothing(site):
-    worker = await site.start()
-    await until_ready(worker)
-    async with site.client() as client:
-        for number, paused in enumerate((True, False)):
-            await worker.send({"id": number, "request": {"op": "pause", "paused": paused}})
-            assert await worker.receive() == {"id": number, "reply": {"paused": paused}}
-            reply = await client.post(CHAT, json=BODY)
-            assert reply.status_code == (503 if paused else 200)
-            assert len(site.events()) == (0 if paused else 2)
-    await end(worker)
+async def test_tls_asks_clients_for_a_certificate_of_the_site_s_authority(site, tmp_path):
+    folder = tmp_path / "tls"
+    folder.mkdir()
+    write_certificate(folder, "server")
+    authority = write_certificate(folder, "clients")
+    write_certificate(folder, "application", authority)
+    write_certificate(folder, "stranger")
+    site.settings["access"] |= {"tls": True, "clients": True}
+    front = await site.opened(inputs={"tls": folder})
+    trusting = ssl.create_default_context(cafile=folder / "server.pem")
+    async with site.client(trusting) as client:
+        with pytest.raises(httpx.HTTPError):
+            await client.get("/v1/models")
+    strange = ssl.create_default_context(cafile=folder / "server.pem")
+    strange.load_cert_chain(folder / "stranger.pem", folder / "stranger.key")
+    async with site.client(strange) as client:
+        with pytest.raises(httpx.HTTPError):
+            await client.get("/v1/models")
+    with pytest.raises(httpx.HTTPError):
+        async with site.client() as client:
+            await client.get("/v1/models")
+    known = ssl.create_default_context(cafile=folder / "server.pem")
+    known.load_cert_chain(folder / "application.pem", folder / "application.key")
+    async with site.client(known) as client:
+        reply = await client.get("/v1/models")
+        assert (reply.status_code, [one["id"] for one in reply.json()["data"]]) == (200, ["base"])
+    last, code = await front.end()
+    assert (last, code) == ({"result": {"served": 0}}, 0)
+    assert site.events()[-1].params["reasons"]["serve.handshake"] >= 2

@@ -260,7 +260,7 @@ def make_story():
         )
         gguf = artefact("gguf", "starter-base-q4", parents=(base.digest,))
         story.act(
-            "model.convert",
+            "model.quantize",
             "otto",
             "operator",
             {},

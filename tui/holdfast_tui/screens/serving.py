@@ -1,7 +1,8 @@
-"""Serving: what is served, and a chat that goes the way of any application and shows both receipts."""
+"""Serving: what is served by which engine, keys and usage, and a chat that goes the way of any application and shows both receipts."""
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
@@ -12,10 +13,11 @@ from textual.worker import WorkerCancelled, get_current_worker
 
 from holdfast.errors import HoldfastError
 from holdfast.parts import record, records
-from holdfast_tui import actions
+from holdfast_tui import actions, served
 from holdfast_tui.messages import ChatEnded, ChatText, Failed, Told
-from holdfast_tui.reading import NOTHING, banner, brief, figure, number, revocation, texts, told
-from holdfast_tui.screens.dialogs import Field, Form
+from holdfast_tui.reading import NOTHING, banner, brief, figure, number, plain, revocation, texts, told
+from holdfast_tui.screens import keys
+from holdfast_tui.screens.dialogs import Decision, Field, Form, Reading
 from holdfast_tui.screens.section import Section, columns, selected
 from holdfast_tui.widgets.transcript import Transcript
 
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 TENANT = "console"
 MAX_TOKENS = 256  # of one answer in the chat
 MAX_QUESTION = 8000  # characters; longer ones belong into an application
-_MODELS = (("model", 32), ("state", 9), ("digest", 9), ("label", 24))
+_MODELS = (("model", 30), ("state", 9), ("release", 7), ("digest", 8), ("label", 18))
 _NOT_SERVED = "Nothing is served.\n\nPress s to start; a base needs its GGUF files first: z makes them."
 _QUANTIZATIONS = ("q8_0", "q4_k_m")
 
@@ -53,6 +55,7 @@ class ServingSection(Section):
         super().__init__()
         self._serving: dict[str, Json] = {}
         self._runs: list[dict[str, Json]] = []
+        self._keys: list[dict[str, Json]] = []
 
     def body(self) -> Iterator[Widget]:
         """Lay out models, chat and question.
@@ -68,14 +71,18 @@ class ServingSection(Section):
         )
 
     async def load(self) -> dict[str, Json]:
-        """Fetch what is served, and the runs whose adapters could be.
+        """Fetch what is served, the runs whose adapters could be, and the keys.
 
         Returns:
-            ``serving`` and ``runs``.
+            ``serving``, ``runs`` and ``keys``.
         """
         link = self.console_app.link
         serving = await link.call("GET", "/v1/serving")
-        return {"serving": serving, **await link.call("GET", "/v1/runs")}
+        return {
+            "serving": serving,
+            **await link.call("GET", "/v1/runs"),
+            **await link.call("GET", "/v1/serving/keys"),
+        }
 
     def show(self, data: dict[str, Json]) -> None:
         """Show what is served.
@@ -84,6 +91,7 @@ class ServingSection(Section):
             data: What ``load`` gave.
         """
         self._serving, self._runs = record(data.get("serving")), records(data.get("runs"))
+        self._keys = records(data.get("keys"))
         models = records(self._serving.get("models"))
         self.fill(
             "#models",
@@ -92,7 +100,8 @@ class ServingSection(Section):
                     str(one["id"]),
                     (
                         one["id"],
-                        self._revocation(one)[0] or "served",
+                        self._revocation(one)[0] or served.state(self._serving, str(one["id"])),
+                        NOTHING if one.get("release") is None else f"#{one['release']}",
                         brief(one.get("digest")),
                         banner([one.get("label")])[1],
                     ),
@@ -112,19 +121,14 @@ class ServingSection(Section):
 
     @on(DataTable.RowHighlighted, "#models")
     def _draw(self) -> None:
-        """Say where models are served, and why the selected one is not."""
+        """Say where models are served, what was used today, and why the selected one does not answer."""
         models = records(self._serving.get("models"))
-        lines = []
-        if models:
-            figures = [
-                f"{name} {self._serving[name]}"
-                for name in ("active", "queued", "served")
-                if name in self._serving
-            ]
-            lines.append(" · ".join((f"Serving at {told(self._serving.get('address'))}/v1", *figures)))
+        lines = served.summary(self._serving, self._keys) if models else []
         key = selected(self.query_one("#models", DataTable))
-        lines += [why for one in models if one.get("id") == key and (why := self._revocation(one)[1])]
-        self.query_one("#served", Static).update("\n".join(lines))
+        for one in models:
+            if one.get("id") == key:
+                lines += [self._revocation(one)[1] or served.hindrance(self._serving, str(key))]
+        self.query_one("#served", Static).update(plain("\n".join(filter(None, lines))))
 
     def handlers(self) -> Mapping[str, Callable[[], None]]:
         """Name what does this section's actions.
@@ -132,10 +136,18 @@ class ServingSection(Section):
         Returns:
             By action.
         """
+        app = self.console_app
         return {
             "quantize": self._quantize,
             "serve": self._serve,
             "stop": self._stop,
+            "load": self._load_more,
+            "unload": self._unload,
+            "engines": self._engines,
+            "keys": lambda: keys.keys(app),
+            "new-key": lambda: keys.create(app),
+            "revoke-key": lambda: keys.revoke(app),
+            "usage": lambda: keys.usage(app),
             "chat": self._picked,
         }
 
@@ -164,7 +176,12 @@ class ServingSection(Section):
                         runs[0] if runs else "",
                         optional=True,
                     ),
-                    Field("types", "Types", " ".join(_QUANTIZATIONS)),
+                    Field(
+                        "types",
+                        "Types (empty: the smallest that keeps the floor)",
+                        " ".join(_QUANTIZATIONS),
+                        optional=True,
+                    ),
                 ],
                 note="The files are compared with the original, and kept only if they agree with it.",
             ),
@@ -176,9 +193,9 @@ class ServingSection(Section):
             body: dict[str, Json] = {
                 "model": answer["model"].strip(),
                 "adapter": answer["adapter"].strip() or None,
-                "quantizations": list(answer["types"].split()),
+                "types": list(answer["types"].split()),
             }
-            self._start("/v1/models/convert", body, "conversion", _converted)
+            self._start("/v1/models/quantize", body, "conversion", _converted)
 
     def _serve(self) -> None:
         self.app.push_screen(
@@ -192,7 +209,7 @@ class ServingSection(Section):
                         " ".join(self._done(gated=True)[:1]),
                         optional=True,
                     ),
-                    Field("type", "Type", _QUANTIZATIONS[0]),
+                    Field("type", "Type (empty: the smallest that keeps the floor)", optional=True),
                 ],
             ),
             self._serve_named,
@@ -203,7 +220,7 @@ class ServingSection(Section):
             body: dict[str, Json] = {
                 "model": answer["model"].strip(),
                 "adapters": list(answer["adapters"].split()),
-                "quantization": answer["type"].strip(),
+                "quantization": answer["type"].strip() or None,
             }
             self._start(
                 "/v1/serving/start",
@@ -211,6 +228,53 @@ class ServingSection(Section):
                 "start of serving",
                 lambda found: f"Serving at {told(found.get('address'))}/v1.",
             )
+
+    def _load_more(self) -> None:
+        self.app.push_screen(
+            Form(
+                "Serve more",
+                [
+                    Field("model", "Base; one that was taken out is brought back", "starter"),
+                    Field("adapters", "Runs whose adapters are served (gate: go)", optional=True),
+                ],
+                note="What is served already goes on.",
+            ),
+            self._load_named,
+        )
+
+    def _load_named(self, answer: dict[str, str] | None) -> None:
+        if answer is not None:
+            body: dict[str, Json] = {
+                "model": answer["model"].strip(),
+                "adapters": list(answer["adapters"].split()),
+            }
+            self._start("/v1/serving/load", body, "change of what is served", lambda _: "It is served.")
+
+    def _unload(self) -> None:
+        model = selected(self.query_one("#models", DataTable))
+        if model is None:
+            self.notify("Select the model that is served no more.", markup=False)
+            return
+        self.app.push_screen(
+            Decision(
+                "Serve this no more",
+                f"{model}\n\nWhoever asked for it is answered first; other models go on. l serves it again.",
+                "serve it no more",
+            ),
+            partial(self._unload_named, model),
+        )
+
+    def _unload_named(self, model: str, answer: bool | None) -> None:  # noqa: FBT001 - a dialog's answer
+        if answer:
+            self._start(
+                "/v1/serving/unload",
+                {"model": model},
+                "change of what is served",
+                lambda _: f"{model} is served no more.",
+            )
+
+    def _engines(self) -> None:
+        self.app.push_screen(Reading("Engines", served.engines(self._serving)))
 
     def _start(
         self, route: str, body: dict[str, Json], title: str, ending: Callable[[dict[str, Json]], str]
@@ -297,7 +361,10 @@ class ServingSection(Section):
 
         try:
             address = str(self._serving.get("address"))
-            answer = chat.ask(address, secret, model, question, max_tokens=MAX_TOKENS, on_text=more)
+            trust = chat.named(os.environ)
+            answer = chat.ask(
+                address, secret, model, question, max_tokens=MAX_TOKENS, on_text=more, trust=trust
+            )
         except _Left:
             return
         except HoldfastError as error:
@@ -336,6 +403,6 @@ def _converted(found: dict[str, Json]) -> str:
     parts = [
         f"{name}: KL {figure(one.get('kl'), 5)}, same top token {figure(one.get('top1'), 3)}"
         for name, one in ((name, record(value)) for name, value in fidelity.items())
-        if one
+        if "kl" in one
     ]
     return f"Converted. {'; '.join(parts) or NOTHING}. s starts serving."

@@ -54,10 +54,24 @@ _JUDGED = Record(
         "verdict": Choice(("better", "same", "worse within noise", "regression")),
     }
 )
+# Model ids that one event names: a base, its 64 adapters, and as many aliases as are served at once.
+MAX_SERVED = 97
 _MODEL = Text(512)  # a model's id: base and adapter, each with its version
 _SEALED: Fields = {"commitments": MapOf(DIGEST, 4), "sealed_for": Hex(32)}
 _ANSWER: Fields = {"model": _MODEL, "tenant": PERSON, **_SEALED}
-_COUNTED: Fields = {**_ANSWER, "completion_tokens": COUNT, "milliseconds": NUMBER}
+_COUNTED: Fields = {
+    **_ANSWER,
+    "completion_tokens": COUNT,  # of all choices
+    "cached_tokens": COUNT,  # of the prompt that needed no computing
+    "milliseconds": NUMBER,  # from the request to the end of its answer
+    "first_ms": Nullable(NUMBER),  # until the first token; none if there was none
+    "processor_ms": NUMBER,  # processor time over all cores
+}
+
+_SERVED = ListOf(
+    Record({"id": _MODEL, "digest": DIGEST, "label": LABEL, "release": Nullable(SEQ)}), MAX_SERVED
+)
+_DIED: Fields = {"how": Text(400), "deaths": COUNT}  # of those within the window that counts
 
 ACTIONS: tuple[tuple[Action, ...], ...] = (
     act(
@@ -200,13 +214,31 @@ ACTIONS: tuple[tuple[Action, ...], ...] = (
         serves="CM-3 CM-5 SI-7",
     ),
     act(
-        "model.convert",
-        "Converting or quantizing a model",
-        "{who} converts the base {base}[ with the adapter {adapter}][ to {quantizations}]",
-        {"base": DIGEST, "adapter": Nullable(DIGEST), "quantizations": ListOf(Text(32), 16)},
-        done={"fidelity": FIGURES, "adapter_fidelity": Optional(FIGURES), "artefacts": ARTEFACTS},
-        done_says="{who} made {artefacts#} GGUF models",
-        short={"fidelity": FIGURES},
+        "model.quantize",
+        "Quantizing a model",
+        "{who} quantizes the base {base}[ with the adapter {adapter}][ to {quantizations}][, calibrated on {calibration}]",
+        {
+            "base": DIGEST,
+            "adapter": Nullable(DIGEST),
+            "quantizations": ListOf(Text(32), 64),  # those that are measured
+            "keep": Optional(
+                Choice(("all", "chosen", "none"))
+            ),  # of the files; chosen: the smallest that keeps the floor
+            "floor": Optional(Record({"kl": NUMBER, "top1": NUMBER, "cosine": NUMBER})),
+            "memory": Optional(COUNT),  # most bytes of the file
+            "calibration": Optional(DIGEST),
+            "overrides": Optional(ListOf(Text(256), 64)),
+            "suite": Optional(DIGEST),
+        },
+        done={
+            "fidelity": FIGURES,
+            "adapter_fidelity": Optional(FIGURES),
+            "chosen": Optional(Nullable(Text(32))),
+            "report": Optional(DIGEST),
+            "artefacts": ARTEFACTS,
+        },
+        done_says="{who} made {artefacts#} artefacts by quantizing[; {chosen} keeps the floor]",
+        short={"fidelity": FIGURES, "adapter_fidelity": FIGURES},
         serves="CM-3 SI-7 SR-4",
     ),
     act(
@@ -222,41 +254,114 @@ ACTIONS: tuple[tuple[Action, ...], ...] = (
         "serve.start",
         "Starting to serve",
         "{who} starts to serve {model}[ with the adapters {adapters}][, released as {released}]",
-        {"model": NAME, "gguf": DIGEST, "adapters": ListOf(DIGEST, 64), "released": MapOf(SEQ, 32)},
-        done={
-            "address": Text(256),
-            "models": ListOf(
-                Record({"id": _MODEL, "digest": DIGEST, "label": LABEL, "release": Nullable(SEQ)}), 97
-            ),
+        {
+            "model": NAME,
+            "gguf": DIGEST,
+            "adapters": ListOf(DIGEST, 64),
+            "released": MapOf(SEQ, 32),
+            "context": Optional(COUNT),  # tokens
+            "parallel": Optional(COUNT),
+            "kv": Optional(Choice(("f16", "q8_0"))),
         },
+        done={"address": Text(256), "models": _SERVED},
         done_says="{who} serves {models#} models at {address}",
+        serves="CM-3 SI-7",
+    ),
+    act(
+        "serve.change",
+        "Changing what is served",
+        "{who} {change}s {model} in what event {started} started[, with the adapters {adapters}]",
+        {
+            "started": SEQ,
+            "change": Choice(("load", "unload")),
+            "model": _MODEL,
+            "gguf": Optional(DIGEST),
+            "adapters": Optional(ListOf(DIGEST, 64)),
+        },
+        done={"models": _SERVED},
+        done_says="{who} serves {models#} models from now on",
         serves="CM-3 SI-7",
     ),
     act(
         "serve.stop",
         "Stopping to serve",
-        "{who} stops to serve what event {started} started[ ({why}): {models}]",
-        {"started": SEQ, "why": Optional(Choice(("revoked",))), "models": Optional(MapOf(DIGEST, 97))},
-        done={"started": SEQ, "models": Optional(ListOf(_MODEL, 97)), "told": Optional(FLAG)},
-        done_says="{who} stopped to serve what event {started} started[: {models}]",
+        "{who} stops serving what event {started} started[ ({why}): {models}]",
+        {
+            "started": SEQ,
+            "why": Optional(Choice(("revoked",))),
+            "models": Optional(MapOf(DIGEST, MAX_SERVED)),
+        },
+        done={"started": SEQ, "models": Optional(ListOf(_MODEL, MAX_SERVED)), "told": Optional(FLAG)},
+        done_says="{who} stopped serving what event {started} started[: {models}]",
         serves="CM-3 IR-4",
+        essential=True,
+    ),
+    fact(
+        "serve.engine.died",
+        "A process that computes answers ended by itself; what it was computing is lost.",
+        "{who} saw an engine[ of {models}] die (death {deaths})[, to start it again in {seconds} seconds]: {how}",
+        {"models": ListOf(_MODEL, MAX_SERVED), **_DIED, "seconds": Optional(NUMBER)},
+        serves="IR-5 SI-4",
+        essential=True,
+    ),
+    fact(
+        "serve.engine.restarted",
+        "A process that computes answers took the place of one that had ended.",
+        "{who} has an engine[ of {models}] up again after {seconds} seconds[, without the adapters {without}]",
+        {
+            "models": ListOf(_MODEL, MAX_SERVED),
+            "deaths": COUNT,
+            "seconds": NUMBER,
+            "without": Optional(ListOf(DIGEST, MAX_SERVED)),
+        },
+        serves="IR-4",
+        essential=True,
+    ),
+    fact(
+        "serve.engine.withdrawn",
+        "What computes answers ended too often and is not started again by itself.",
+        "{who} took an engine[ of {models}] out after {deaths} deaths; the last: {how}",
+        {"models": ListOf(_MODEL, MAX_SERVED), **_DIED},
+        serves="IR-4 IR-5",
+        essential=True,
+    ),
+    fact(
+        "serve.front.died",
+        "The process that speaks to applications ended by itself; answers under way are lost.",
+        "{who} saw the front of serving die (death {deaths})[, to start it again in {seconds} seconds]: {how}",
+        {**_DIED, "seconds": Optional(NUMBER)},
+        serves="IR-5 SI-4",
+        essential=True,
+    ),
+    fact(
+        "serve.front.restarted",
+        "A process that speaks to applications took the place of one that had ended.",
+        "{who} has the front of serving up again after {seconds} seconds",
+        {"deaths": COUNT, "seconds": NUMBER},
+        serves="IR-4",
         essential=True,
     ),
     fact(
         "serve.key.created",
         "A key for applications was created.",
-        "{who} created the key {key} for {tenant}, cleared for {record.clearance.level}",
+        "{who} created the key {key} for {tenant}, cleared for {record.clearance.level}[, to be used for {record.scopes}]",
         {
             "key": Text(64),
             "tenant": PERSON,
             "record": Record(
                 {
                     "id": Text(64),
-                    "hash": Text(160),
                     "tenant": PERSON,
-                    "models": ListOf(_MODEL, 64),
+                    "models": ListOf(_MODEL, 64),  # ids, a base with :* behind it, or *
                     "clearance": LABEL,
-                    "revoked": FLAG,
+                    "scopes": ListOf(Choice(("inference", "metrics")), 2),
+                    "quota": Record(
+                        {
+                            "requests_per_minute": Nullable(COUNT),
+                            "tokens_per_day": Nullable(COUNT),
+                            "parallel": Nullable(COUNT),
+                        }
+                    ),
                 }
             ),
         },
@@ -287,14 +392,15 @@ ACTIONS: tuple[tuple[Action, ...], ...] = (
             "adapter_digest": Nullable(DIGEST),
             "tenant": PERSON,
             "key": Text(64),
+            "kind": Choice(("chat", "completion", "embedding", "tokenize", "detokenize")),
             "prompt_tokens": COUNT,
             "release": Optional(SEQ),  # the request of the release that the model id is an alias of
             **_SEALED,
         },
-        done={**_COUNTED, "finish_reason": Choice(("stop", "length"))},
+        done={**_COUNTED, "finish_reason": Nullable(Choice(("stop", "length")))},
         done_says="{model} answered {who}[ (event {cause})] with {completion_tokens} tokens in {milliseconds} ms",
         endings={
-            "failed": {**_ANSWER, "error": KEY},
+            "failed": {**_ANSWER, "error": KEY, "completion_tokens": Optional(COUNT)},
             "cancelled": {**_COUNTED, "finish_reason": Choice(("cancelled",))},
         },
         endings_say={

@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from holdfast.api import messages
-from holdfast.daemon import servekeys
 from holdfast.daemon.routes.base import Routes, answer, read, started
+from holdfast.daemon.serve import keys, usage
 
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from holdfast.canonical import Json
     from holdfast.daemon.routes.base import Table
 
 
@@ -25,7 +24,10 @@ class Served(Routes):
         return (
             ("GET", "/v1/serving", self.serving),
             ("POST", "/v1/serving/start", self.serve),
+            ("POST", "/v1/serving/load", self.load),
+            ("POST", "/v1/serving/unload", self.unload),
             ("POST", "/v1/serving/stop", self.stop_serving),
+            ("GET", "/v1/serving/usage", self.usage),
             ("GET", "/v1/serving/keys", self.keys),
             ("POST", "/v1/serving/keys", self.create_key),
             ("DELETE", "/v1/serving/keys/{key}", self.revoke_key),
@@ -42,27 +44,40 @@ class Served(Routes):
         asked = await read(request, messages.ServeRequest)
         return started(await self.services.serving.start(self.services, session, asked))
 
+    async def load(self, request: Request) -> Response:
+        """``POST /v1/serving/load``."""
+        session = self.session(request)
+        asked = await read(request, messages.LoadRequest)
+        return started(await self.services.serving.load(self.services, session, asked))
+
+    async def unload(self, request: Request) -> Response:
+        """``POST /v1/serving/unload``."""
+        session = self.session(request)
+        asked = await read(request, messages.UnloadRequest)
+        return started(await self.services.serving.unload(self.services, session, asked))
+
     async def stop_serving(self, request: Request) -> Response:
         """``POST /v1/serving/stop``."""
         session = self.session(request)
         return answer(await self.services.serving.stop(self.services, session.actor("serve.stop")))
 
+    async def usage(self, request: Request) -> Response:
+        """``GET /v1/serving/usage?tenant=&since=&until=&by=tenant,model,day,key``."""
+        self.session(request)
+        return answer(await usage.summed(self.services, usage.wanted(request.query_params)))
+
     async def keys(self, request: Request) -> Response:
         """``GET /v1/serving/keys``."""
         self.session(request)
-        listed: list[Json] = [
-            {"key": key.key_id, "tenant": key.tenant, "revoked": key.revoked}
-            for key in self.services.state.keys.values()
-        ]
-        return answer({"keys": listed})
+        return answer({"keys": keys.listed(self.services)})
 
     async def create_key(self, request: Request) -> Response:
         """``POST /v1/serving/keys``."""
         session = self.session(request)
         asked = await read(request, messages.KeyRequest)
-        return answer(await servekeys.create(self.services, session, asked))
+        return answer(await keys.create(self.services, session, asked))
 
     async def revoke_key(self, request: Request) -> Response:
         """``DELETE /v1/serving/keys/{key}``."""
         session = self.session(request)
-        return answer(await servekeys.revoke(self.services, session, request.path_params["key"]))
+        return answer(await keys.revoke(self.services, session, request.path_params["key"]))

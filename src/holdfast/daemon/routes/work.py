@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from starlette.responses import StreamingResponse
 
 from holdfast.api import messages
-from holdfast.daemon import evaluation, evaluations, merging, models
+from holdfast.daemon import evaluation, evaluations, merging, models, quantizing
 from holdfast.daemon.routes.base import Routes, answer, integer, number, read, started
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class Work(Routes):
         return (
             ("GET", "/v1/artefacts", self.artefacts),
             ("GET", "/v1/artefacts/{name}", self.artefact),
-            ("POST", "/v1/models/convert", self.convert),
+            ("POST", "/v1/models/quantize", self.quantize),
             ("POST", "/v1/models/merge", self.merge),
             ("POST", "/v1/runs/{run}/gate", self.gate),
             ("GET", "/v1/evaluations", self.evaluations),
@@ -62,11 +62,11 @@ class Work(Routes):
         ]
         return answer({"artefact": models.shown(self.services, found), "lineage": lineage})
 
-    async def convert(self, request: Request) -> Response:
-        """``POST /v1/models/convert``."""
+    async def quantize(self, request: Request) -> Response:
+        """``POST /v1/models/quantize``."""
         session = self.session(request)
-        asked = await read(request, messages.ConvertRequest)
-        return started(await models.convert(self.services, session, asked))
+        asked = await read(request, messages.QuantizeRequest)
+        return started(await quantizing.quantize(self.services, session, asked))
 
     async def merge(self, request: Request) -> Response:
         """``POST /v1/models/merge``."""

@@ -28,7 +28,7 @@ STATES = telemetry.STATES
 KEPT = 1000  # jobs whose streams are kept; each has at most jobs.MAX_STREAM bytes, mostly some thousand
 ACTS = frozenset({RUN, "train.replay", "train.estimate"})
 # Other work on models, which leaves nothing but its stream either.
-OTHERS = frozenset({"dataset.prepare", "model.convert", "model.merge", "eval.run"})
+OTHERS = frozenset({"dataset.prepare", "model.quantize", "model.merge", "eval.run"})
 
 
 def output(services: Services, number: int, resumes: int | None) -> Path:

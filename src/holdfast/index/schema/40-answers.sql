@@ -3,10 +3,12 @@
 CREATE VIEW answers AS
 SELECT
     seq, started, ended, seconds, person AS application, asked->>'tenant' AS tenant, asked->>'key' AS key,
-    asked->>'model' AS model, coalesce(asked->>'model_digest', subject_digest) AS weights,
+    asked->>'kind' AS kind, asked->>'model' AS model, coalesce(asked->>'model_digest', subject_digest) AS weights,
     asked->>'adapter_digest' AS adapter, TRY_CAST(asked->>'release' AS BIGINT) AS release, level, compartments, zones, outcome, outcome_seq, result->>'error' AS error,
     result->>'finish_reason' AS finish_reason, TRY_CAST(asked->>'prompt_tokens' AS BIGINT) AS prompt_tokens,
-    TRY_CAST(result->>'completion_tokens' AS BIGINT) AS completion_tokens, asked->'commitments'->>'prompt' AS prompt,
+    TRY_CAST(result->>'completion_tokens' AS BIGINT) AS completion_tokens,
+    TRY_CAST(result->>'cached_tokens' AS BIGINT) AS cached_tokens, TRY_CAST(result->>'milliseconds' AS DOUBLE) AS milliseconds,
+    TRY_CAST(result->>'first_ms' AS DOUBLE) AS first_ms, TRY_CAST(result->>'processor_ms' AS DOUBLE) AS processor_ms, asked->'commitments'->>'prompt' AS prompt,
     result->'commitments'->>'answer' AS answer, asked->>'sealed_for' AS sealed_for
 FROM acts
 WHERE act = 'answer';
@@ -18,6 +20,7 @@ COMMENT ON COLUMN answers.seconds IS 'Between the two.';
 COMMENT ON COLUMN answers.application IS 'Tenant and key that asked.';
 COMMENT ON COLUMN answers.tenant IS 'The tenant.';
 COMMENT ON COLUMN answers.key IS 'The key''s public part.';
+COMMENT ON COLUMN answers.kind IS 'chat, completion, embedding, tokenize or detokenize.';
 COMMENT ON COLUMN answers.model IS 'The model as the application named it.';
 COMMENT ON COLUMN answers.weights IS 'Digest of the quantized weights that answered.';
 COMMENT ON COLUMN answers.adapter IS 'Digest of the adapter that answered with them; null if none did.';
@@ -31,9 +34,65 @@ COMMENT ON COLUMN answers.error IS 'Why it failed.';
 COMMENT ON COLUMN answers.finish_reason IS 'Why it ended.';
 COMMENT ON COLUMN answers.prompt_tokens IS 'Tokens read.';
 COMMENT ON COLUMN answers.completion_tokens IS 'Tokens written.';
+COMMENT ON COLUMN answers.cached_tokens IS 'Tokens of the prompt that needed no computing.';
+COMMENT ON COLUMN answers.milliseconds IS 'From the request to the end of its answer.';
+COMMENT ON COLUMN answers.first_ms IS 'Milliseconds until the first token; null if there was none.';
+COMMENT ON COLUMN answers.processor_ms IS 'Milliseconds of processor time over all cores.';
 COMMENT ON COLUMN answers.prompt IS 'Commitment to the sealed prompt.';
 COMMENT ON COLUMN answers.answer IS 'Commitment to the sealed answer.';
 COMMENT ON COLUMN answers.sealed_for IS 'Pseudonym of the subject for whom both were sealed.';
+
+CREATE VIEW usage AS
+SELECT
+    seq, started AS time, CAST(started AS DATE) AS day, tenant, key, model, weights, adapter, coalesce(kind, 'unknown') AS kind, outcome,
+    coalesce(prompt_tokens, 0) AS prompt_tokens, coalesce(completion_tokens, 0) AS completion_tokens,
+    coalesce(cached_tokens, 0) AS cached_tokens, coalesce(milliseconds, 0) AS milliseconds, coalesce(processor_ms, 0) AS processor_ms
+FROM answers;
+COMMENT ON VIEW usage IS 'What each request of an application took; what is not known counts as nothing, so that sums hold.';
+COMMENT ON COLUMN usage.seq IS 'The request''s receipt.';
+COMMENT ON COLUMN usage.time IS 'When it was recorded, UTC.';
+COMMENT ON COLUMN usage.day IS 'The day of that, UTC.';
+COMMENT ON COLUMN usage.tenant IS 'Whose key asked.';
+COMMENT ON COLUMN usage.key IS 'The key''s public part.';
+COMMENT ON COLUMN usage.model IS 'The model as the application named it.';
+COMMENT ON COLUMN usage.weights IS 'Digest of the quantized weights that answered.';
+COMMENT ON COLUMN usage.adapter IS 'Digest of the adapter that answered with them; null if none did.';
+COMMENT ON COLUMN usage.kind IS 'chat, completion, embedding, tokenize or detokenize.';
+COMMENT ON COLUMN usage.outcome IS 'done, failed, cancelled, interrupted or open.';
+COMMENT ON COLUMN usage.prompt_tokens IS 'Tokens read.';
+COMMENT ON COLUMN usage.completion_tokens IS 'Tokens written.';
+COMMENT ON COLUMN usage.cached_tokens IS 'Tokens read that needed no computing.';
+COMMENT ON COLUMN usage.milliseconds IS 'From the request to the end of its answer.';
+COMMENT ON COLUMN usage.processor_ms IS 'Milliseconds of processor time over all cores; times the watts of a core it is an estimate of the energy.';
+
+CREATE VIEW service_keys AS
+SELECT
+    c.params->>'key' AS key, c.params->>'tenant' AS tenant, TRY_CAST(c.params->'record'->'models' AS VARCHAR[]) AS models,
+    c.params->'record'->'clearance'->>'level' AS level, TRY_CAST(c.params->'record'->'scopes' AS VARCHAR[]) AS scopes,
+    TRY_CAST(c.params->'record'->'quota'->>'requests_per_minute' AS BIGINT) AS requests_per_minute,
+    TRY_CAST(c.params->'record'->'quota'->>'tokens_per_day' AS BIGINT) AS tokens_per_day,
+    TRY_CAST(c.params->'record'->'quota'->>'parallel' AS BIGINT) AS parallel,
+    c.time AS created, c.person AS created_by, c.seq, r.time AS revoked, r.person AS revoked_by
+FROM events AS c
+LEFT JOIN (
+    SELECT params->>'key' AS key, min(time) AS time, arg_min(person, seq) AS person
+    FROM events WHERE action = 'serve.key.revoked' GROUP BY ALL
+) AS r ON r.key = c.params->>'key'
+WHERE c.action = 'serve.key.created';
+COMMENT ON VIEW service_keys IS 'The keys of applications and what each may do; by what a key is known again is not on the record.';
+COMMENT ON COLUMN service_keys.key IS 'The key''s public part.';
+COMMENT ON COLUMN service_keys.tenant IS 'Whose it is.';
+COMMENT ON COLUMN service_keys.models IS 'Model ids that it opens; a base with :* behind it for every adapter, * for everything.';
+COMMENT ON COLUMN service_keys.level IS 'The highest level that it may see.';
+COMMENT ON COLUMN service_keys.scopes IS 'What it is for: inference, metrics.';
+COMMENT ON COLUMN service_keys.requests_per_minute IS 'Requests that may begin within any minute; null for any number.';
+COMMENT ON COLUMN service_keys.tokens_per_day IS 'Tokens of a day, UTC; null for any number.';
+COMMENT ON COLUMN service_keys.parallel IS 'Requests under way at once; null for any number.';
+COMMENT ON COLUMN service_keys.created IS 'When it was created, UTC.';
+COMMENT ON COLUMN service_keys.created_by IS 'Who created it.';
+COMMENT ON COLUMN service_keys.seq IS 'The event that says so.';
+COMMENT ON COLUMN service_keys.revoked IS 'When it was revoked, UTC; null if it was not.';
+COMMENT ON COLUMN service_keys.revoked_by IS 'Who revoked it.';
 
 CREATE VIEW answer_data AS
 SELECT a.seq, a.started, a.tenant, a.model, m.model AS weights, m.dataset, m.dataset_name, m.dataset_version

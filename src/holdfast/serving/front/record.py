@@ -1,0 +1,148 @@
+"""The record of answers: what serving needs of the audit log.
+
+Order of operations for one answer: the intent is recorded and acked, then tokens are computed and sent, then exactly one
+outcome is recorded whose cause is the intent. Invariants: ``record`` returns only once the event is synced; what can't be
+recorded raises, and the caller gives no answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from holdfast.audit.event import Actor, Draft, Subject
+from holdfast.audit.producer import Owner
+from holdfast.errors import HoldfastError, NotRecorded
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from holdfast.audit.producer import Producer
+    from holdfast.canonical import Json
+    from holdfast.governance.labels import Label
+
+ROLE = "application"
+ENDPOINT = "endpoint"  # who records what is about no application in particular
+
+
+@dataclass(frozen=True)
+class Act:
+    """One event of an answer.
+
+    Args:
+        action: ``answer``, ``answer.done``, ``answer.failed`` or ``answer.cancelled``.
+        tenant: Whose key asked.
+        key: The key's id.
+        user: The tenant's own name of the person it asks for; may be empty. Payloads are sealed for that person.
+        digest: The model's digest.
+        label: The answer's label.
+        params: Facts of the event.
+        cause: Sequence number of the intent; None for an intent.
+        payloads: Texts to seal (``prompt``, ``answer``); the event holds commitments to them.
+    """
+
+    action: str
+    tenant: str
+    key: str
+    user: str
+    digest: str
+    label: Label
+    params: dict[str, Json]
+    cause: int | None = None
+    payloads: Mapping[str, bytes] = field(default_factory=dict)
+
+
+class Receipt(Protocol):
+    """Proof that an event is on the record."""
+
+    @property
+    def seq(self) -> int:
+        """Its sequence number."""
+        ...
+
+    @property
+    def leaf(self) -> str:
+        """The digest of its leaf in the log's tree."""
+        ...
+
+
+class Recorder(Protocol):
+    """Something that puts acts on the record."""
+
+    async def record(self, act: Act) -> Receipt:
+        """Put one event on the record.
+
+        Args:
+            act: The event.
+
+        Returns:
+            Its receipt, once it is synced.
+
+        Raises:
+            NotRecorded: If the log can't take it.
+        """
+        ...
+
+
+class AuditRecorder:
+    """Records through the worker's own append channel.
+
+    Args:
+        producer: The channel's end.
+    """
+
+    def __init__(self, producer: Producer) -> None:
+        self._producer = producer
+
+    async def record(self, act: Act) -> Receipt:
+        """Put one event on the record.
+
+        Args:
+            act: The event.
+
+        Returns:
+            Its receipt, once it is synced.
+
+        Raises:
+            NotRecorded: If the log can't take it, for whatever reason: it is not the client's business which.
+        """
+        draft = Draft(
+            action=act.action,
+            actor=Actor(person=f"{act.tenant}/{act.key}", uid=None, role=ROLE),
+            subject=Subject("gguf", act.digest),
+            label=act.label,
+            params=act.params,
+            cause=act.cause,
+        )
+        return await self._submit(draft, act.payloads, Owner(act.tenant, act.user))
+
+    async def fact(self, action: str, params: dict[str, Json]) -> Receipt:
+        """Put something on the record that is about no answer.
+
+        Args:
+            action: A registered fact of this producer.
+            params: Its parameters.
+
+        Returns:
+            Its receipt, once it is synced.
+
+        Raises:
+            NotRecorded: If the log can't take it.
+        """
+        return await self._submit(
+            Draft(action=action, actor=Actor(person=ENDPOINT, uid=None, role=ROLE), params=params)
+        )
+
+    async def _submit(
+        self, draft: Draft, payloads: Mapping[str, bytes] | None = None, owner: Owner | None = None
+    ) -> Receipt:
+        """Hand an event in, in another thread, because the channel makes its callers wait while the daemon is slow."""
+        try:
+            return await asyncio.wrap_future(
+                await asyncio.to_thread(self._producer.submit, draft, payloads, owner)
+            )
+        except NotRecorded:
+            raise
+        except HoldfastError as error:
+            raise NotRecorded(error.key, error.message, remedy=error.remedy) from error

@@ -1,0 +1,63 @@
+"""Streams that break off, with a real daemon: each is on the record as what it was, and costs nobody else anything."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from urllib.parse import urlsplit
+
+import pytest
+from tests.integration.daemon.releasing import application, gguf, serve, train
+
+pytestmark = pytest.mark.model
+__all__ = ["gguf"]
+
+CHAT = "/v1/chat/completions"
+SHORT = {
+    "model": "tiny",
+    "messages": [{"role": "user", "content": "Hello"}],
+    "max_tokens": 4,
+    "temperature": 0,
+}
+LONG = SHORT | {"max_tokens": 450, "temperature": 1.0, "stream": True}
+
+
+@pytest.fixture
+async def daemon(stocked):
+    async with stocked.open() as opened:
+        yield opened
+
+
+async def test_streams_that_break_off_are_recorded_as_cancelled_with_what_they_took(daemon, gguf):
+    await train(daemon, gguf, "lesson", 1)
+    address = (await serve(daemon))["address"]
+    async with await application(daemon, address) as client:
+        # A client that closes in the middle of a stream, and one in the middle of four choices.
+        for body in (LONG, LONG | {"n": 4}):
+            async with client.stream("POST", CHAT, json=body) as stream:
+                assert stream.status_code == 200
+                await anext(stream.aiter_lines())
+        # One that goes before it has heard anything: its socket is closed once the intent is on the record.
+        where = urlsplit(address)
+        data = json.dumps(LONG | {"stream": False}).encode()
+        with socket.create_connection((where.hostname, where.port)) as raw:
+            head = (
+                f"POST {CHAT} HTTP/1.1\r\nhost: x\r\nauthorization: {client.headers['authorization']}\r\n"
+                f"content-length: {len(data)}\r\n\r\n"
+            )
+            await asyncio.to_thread(raw.sendall, head.encode() + data)
+            await daemon.until("answer", 3)
+        cancelled = await daemon.until("answer.cancelled", 3)
+        assert (await client.post(CHAT, json=SHORT)).status_code == 200
+    begun = {event.seq for event in daemon.events("answer")}
+    assert len({event.cause for event in cancelled} & begun) == 3
+    for event in cancelled:
+        assert event.params["finish_reason"] == "cancelled"
+        assert event.params["processor_ms"] > 0
+        assert event.params["tenant"] == "clinic"
+        assert 0 <= event.params["completion_tokens"] < 4 * 450
+    assert len(daemon.events("answer.done")) == 1
+    async with daemon.session("olga") as client:
+        await client.call("POST", "/v1/serving/stop")
+    daemon.at_rest()
