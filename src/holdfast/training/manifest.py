@@ -93,9 +93,7 @@ class Plan:
             Tokens, padding excluded.
         """
         epochs, rest = divmod(step, -(-self.rows // self.rows_per_step))
-        return epochs * self.tokens + round(
-            self.tokens * min(rest * self.rows_per_step, self.rows) / self.rows
-        )
+        return epochs * self.tokens + round(self.tokens * rest * self.rows_per_step / self.rows)
 
 
 def build(
