@@ -30,7 +30,7 @@ check: $(READY)  ## Lint, format, types, docstrings, import contracts
 	@$(BIN)/lint-imports
 
 bench-audit: $(READY)  ## Measure the audit log; the last line is JSON
-	@$(BIN)/python scripts/bench_audit.py
+	@$(BIN)/python -m scripts.bench_audit
 
 bench-import: $(READY)  ## Measure the import of a 2 GB base and of a delta; the last line is JSON
 	@$(BIN)/python scripts/bench_import.py

@@ -24,11 +24,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from scripts.threadproducer import ThreadProducer
+
 from holdfast.audit import export, verify
 from holdfast.audit.channel import ProducerServer
 from holdfast.audit.event import Actor, Draft, Subject
 from holdfast.audit.log import Log
-from holdfast.audit.producer import Producer
 from holdfast.audit.sealed import SealedStore
 from holdfast.audit.signer import LogSigner
 from holdfast.governance.labels import Label
@@ -74,7 +75,7 @@ PROOFS = 200  # proofs of random events
 
 def produce(descriptor: int, seconds: float, in_flight: int) -> None:
     """Be one producer process: append for a while, then print each event's latency in seconds."""
-    producer = Producer(socket.socket(fileno=descriptor))
+    producer = ThreadProducer(socket.socket(fileno=descriptor))
     waiting: deque[tuple[float, Future[Receipt]]] = deque()
     latencies, end = [], time.perf_counter() + seconds
     while waiting or time.perf_counter() < end:
@@ -102,7 +103,8 @@ def appended(log: Log, folder: Path, producers: int, in_flight: int, seconds: fl
         servers[-1].start()
         command = [
             sys.executable,
-            __file__,
+            "-m",
+            "scripts.bench_audit",
             "--part",
             "produce",
             str(theirs.fileno()),
@@ -210,7 +212,7 @@ def peak_mb() -> int:
 
 def in_child(part: str, *given: object) -> dict[str, Json]:
     """Run a part in a process of its own."""
-    command = [sys.executable, __file__, "--part", part, *map(str, given)]
+    command = [sys.executable, "-m", "scripts.bench_audit", "--part", part, *map(str, given)]
     found: dict[str, Json] = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
     return found
 

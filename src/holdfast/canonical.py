@@ -57,7 +57,7 @@ def encode(value: Json) -> bytes:
         ) from error
 
 
-def decode(  # noqa: C901 - one branch per refusal
+def decode(
     data: bytes, *, limit: int, what: str, error: type[HoldfastError] = UntrustedInput, wide: bool = False
 ) -> Json:
     """Parse untrusted JSON strictly.
@@ -76,49 +76,82 @@ def decode(  # noqa: C901 - one branch per refusal
     Raises:
         HoldfastError: As ``error``, with a key that begins with ``json.``.
     """
+    try:
+        return _decoded(data, limit, _WIDE if wide else _STRICT)
+    except _RefusedError as refused:
+        raise error(f"json.{refused.key}", f"{what} is refused: {refused.why}.", remedy=_REMEDY) from None
 
-    def refuse(key: str, why: str) -> NoReturn:
-        raise error(f"json.{key}", f"{what} is refused: {why}.", remedy=_REMEDY)
 
-    def pairs(items: list[tuple[str, Json]]) -> dict[str, Json]:
-        found = dict(items)
-        if len(found) != len(items):
-            refuse("duplicate-key", "an object names the same key twice")
-        return found
-
-    def integer(text: str) -> int | float:
-        if len(text) > 17 or abs(int(text)) > MAX_SAFE_INTEGER:  # noqa: PLR2004 - 16 digits and a sign
-            if wide and len(text) <= MAX_DIGITS:
-                return float(text)
-            refuse("integer", f"an integer is beyond ±{MAX_SAFE_INTEGER}")
-        return int(text)
-
-    def number(text: str) -> float:
-        value = float(text)
-        if not math.isfinite(value):
-            refuse("number", "a number is beyond what binary64 holds")
-        return value
-
-    def constant(name: str) -> NoReturn:
-        refuse("constant", f"{name} is not JSON")
-
+def _decoded(data: bytes, limit: int, decoder: json.JSONDecoder) -> Json:
     if len(data) > limit:
-        refuse("too-large", f"it has {len(data)} bytes and {limit} are allowed")
+        raise _RefusedError("too-large", f"it has {len(data)} bytes and {limit} are allowed")
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
-        refuse("encoding", "it is not UTF-8")
+        raise _RefusedError("encoding", "it is not UTF-8") from None
     if _too_deep(text):
-        refuse("depth", f"it nests deeper than {MAX_DEPTH} levels")
+        raise _RefusedError("depth", f"it nests deeper than {MAX_DEPTH} levels")
     try:
-        value: Json = json.loads(
-            text, object_pairs_hook=pairs, parse_int=integer, parse_constant=constant, parse_float=number
-        )
+        value: Json = decoder.decode(text)
     except json.JSONDecodeError as problem:
-        refuse("syntax", f"line {problem.lineno}, column {problem.colno}: {problem.msg}")
+        raise _RefusedError(
+            "syntax", f"line {problem.lineno}, column {problem.colno}: {problem.msg}"
+        ) from None
     if _ESCAPED_PAIR.search(text) and _HALF_PAIR.search(json.dumps(value, ensure_ascii=False)):
-        refuse("surrogate", "a text holds half of a surrogate pair")
+        raise _RefusedError("surrogate", "a text holds half of a surrogate pair")
     return value
+
+
+class _RefusedError(Exception):
+    """A document is no strict JSON.
+
+    Args:
+        key: The last part of the error's key.
+        why: For people.
+    """
+
+    def __init__(self, key: str, why: str) -> None:
+        super().__init__()
+        self.key, self.why = key, why
+
+
+def _pairs(items: list[tuple[str, Json]]) -> dict[str, Json]:
+    found = dict(items)
+    if len(found) != len(items):
+        raise _RefusedError("duplicate-key", "an object names the same key twice")
+    return found
+
+
+def _integer(text: str) -> int:
+    if len(text) > 17 or abs(int(text)) > MAX_SAFE_INTEGER:  # noqa: PLR2004 - 16 digits and a sign
+        raise _RefusedError("integer", f"an integer is beyond ±{MAX_SAFE_INTEGER}")
+    return int(text)
+
+
+def _wide_integer(text: str) -> int | float:
+    if len(text) <= MAX_DIGITS and (len(text) > 17 or abs(int(text)) > MAX_SAFE_INTEGER):  # noqa: PLR2004 - as above
+        return float(text)
+    return _integer(text)
+
+
+def _number(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise _RefusedError("number", "a number is beyond what binary64 holds")
+    return value
+
+
+def _constant(name: str) -> NoReturn:
+    raise _RefusedError("constant", f"{name} is not JSON")
+
+
+# Made once: making a decoder takes longer than reading a short message.
+_STRICT, _WIDE = (
+    json.JSONDecoder(
+        object_pairs_hook=_pairs, parse_int=integer, parse_constant=_constant, parse_float=_number
+    )
+    for integer in (_integer, _wide_integer)
+)
 
 
 def _dumps(value: Json) -> bytes:

@@ -12,6 +12,7 @@ HOME/
 ├── store/                artefacts' files, by digest; generations
 ├── quarantine/           imported bundles that wait for a second person, by manifest digest
 ├── jobs/                 scratch and telemetry of jobs
+├── engines/              what engines measured of their models on this machine; can be deleted
 └── sealed/               prompts and answers, encrypted
 """
 
@@ -98,6 +99,11 @@ class Home:
     def jobs(self) -> Path:
         """Scratch and telemetry of jobs."""
         return self.root / "jobs"
+
+    @property
+    def measured(self) -> Path:
+        """What engines measured."""
+        return self.root / "engines" / "measured.json"
 
     @property
     def sealed(self) -> Path:

@@ -70,10 +70,11 @@ LOGPROB = st.builds(
     COUNT,
 )
 CHOICE = st.integers(0, link.MAX_CHOICES - 1)
+DONE = st.builds(link.Done, IDS, COUNT, COUNT, COUNT, COUNT, COUNT, st.floats(0, 1000), st.booleans())
 EVENT = st.one_of(
     st.builds(link.Piece, IDS, CHOICE, TEXT, st.lists(LOGPROB, max_size=2).map(tuple)),
     st.builds(link.End, IDS, CHOICE, st.sampled_from(link.Ending)),
-    st.builds(link.Done, IDS, COUNT, COUNT, COUNT, COUNT, COUNT, st.floats(0, 1000), st.booleans()),
+    DONE,
 )
 ERRORS = st.builds(
     lambda kind, message, value: kind("serve.test", message, remedy="None.", value=value),
@@ -88,6 +89,7 @@ REPLIES = st.one_of(
     ),
     st.builds(link.Accepted, IDS, COUNT),
     st.builds(link.Failed, IDS, ERRORS),
+    st.builds(lambda error, took: link.Failed(took.id, error, took), ERRORS, DONE),
     st.builds(link.Events, st.lists(EVENT, max_size=4).map(tuple)),
     st.builds(link.Embedded, IDS, st.lists(VECTOR, max_size=2).map(tuple), COUNT, st.floats(0, 1000)),
     st.builds(link.Tokenized, IDS, TOKENS),

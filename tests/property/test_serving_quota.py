@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from holdfast.errors import UntrustedRequest
-from holdfast.serving.quota import DAY, UNLIMITED, WINDOW, OverQuota, Quota, Quotas, day_number
+from holdfast.serving.quota import (
+    DAY,
+    MAX_UNASKED,
+    UNLIMITED,
+    WINDOW,
+    OverQuota,
+    Quota,
+    Quotas,
+    day_number,
+)
 
 NOON = 1_800_000_000 // DAY * DAY + DAY // 2  # seconds
 SECOND = 10**9
@@ -71,6 +80,40 @@ def test_who_comes_again_when_told_is_let_in_and_a_second_earlier_is_not():
     clock.forward(1 * SECOND)
     quotas.begin("k", quota)
     quotas.begin("other", quota)  # keys do not share
+
+
+@given(
+    limit=st.integers(1, 6),
+    kinds=st.lists(st.tuples(st.booleans(), st.integers(0, 40 * SECOND)), max_size=60),
+)
+def test_what_no_model_is_asked_and_what_one_is_share_the_minute(limit, kinds):
+    clock = Clock()
+    quotas, quota, begun = clock.quotas(), Quota(requests_per_minute=limit), []
+    for asked, pause in kinds:
+        clock.forward(pause)
+        try:
+            quotas.begin("k", quota).end() if asked else quotas.count("k", quota)
+        except OverQuota:
+            assert sum(clock.ns - WINDOW < one for one in begun) >= limit
+        else:
+            begun.append(clock.ns)
+    for one in begun:
+        assert sum(one - WINDOW < other <= one for other in begun) <= limit
+    assert quotas.running("k") == 0
+
+
+def test_a_key_without_a_quota_may_ask_any_number_and_be_refused_a_bounded_one():
+    clock = Clock()
+    quotas = clock.quotas()
+    for _ in range(MAX_UNASKED):
+        quotas.begin("k", UNLIMITED).end()
+        quotas.count("k", UNLIMITED)
+    error = refused(quotas.count, "k", UNLIMITED)
+    assert (error.key, error.http_status, error.fields["retry_after"]) == ("serve.unasked", 429, 60)
+    quotas.begin("k", UNLIMITED).end()
+    quotas.count("other", UNLIMITED)
+    clock.forward(60 * SECOND)
+    quotas.count("k", UNLIMITED)
 
 
 class Counting(RuleBasedStateMachine):

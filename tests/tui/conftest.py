@@ -21,6 +21,9 @@ from holdfast.cli import service
 from holdfast.keys import envelope, person
 from holdfast.media import build, trusthome
 from holdfast.paths import Home
+from holdfast_tui.app import HoldfastApp
+
+from .seeing import HEARD
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -116,6 +119,18 @@ def short_recipe(place: Place) -> None:
     lines = ["warmup_steps = 1" if line.startswith("warmup_steps = ") else line for line in lines]
     place.recipe.write_text("\n".join(lines) + "\n", encoding="utf-8")
     shutil.copytree(STARTER / "data", place.folder / "data")
+
+
+@pytest.fixture(autouse=True)
+def heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep what consoles tell: a notification goes by itself after seconds, and a busy test may look only later."""
+    notify = HoldfastApp.notify
+
+    def keep(app: HoldfastApp, message: str, *, title: str = "", **how: object) -> None:
+        HEARD.setdefault(app, []).append(f"{title}: {message}")
+        notify(app, message, title=title, **how)  # type: ignore[arg-type]  # handed on as they came
+
+    monkeypatch.setattr(HoldfastApp, "notify", keep)
 
 
 def _silent(step: str, done: int, total: int) -> None:

@@ -16,7 +16,7 @@ from holdfast.media import request as documents
 from holdfast.report import folder, verify
 from holdfast_tui.app import HoldfastApp
 
-from .seeing import fill, read_to_the_end, seen, until, until_seen, until_told
+from .seeing import fill, forget, read_to_the_end, seen, until, until_seen, until_told
 
 if TYPE_CHECKING:
     from textual.pilot import Pilot
@@ -50,7 +50,7 @@ async def sit_down(pilot: Pilot[None], who: str) -> None:
 
 
 async def take_in(pilot: Pilot[None], medium, told: str) -> None:
-    pilot.app.clear_notifications()
+    forget(pilot.app)
     await pilot.press("i")
     await until_seen(pilot, "Path of the medium")
     await fill(pilot, str(medium))
@@ -130,7 +130,7 @@ async def test_what_inspection_refuses_is_told_with_every_finding(daemon, press,
     )
     async with console(daemon, "alice") as pilot:
         await take_in(pilot, daemon.place.insert(medium, "sly"), "Refused")
-        pilot.app.clear_notifications()
+        forget(pilot.app)
         await until_seen(pilot, "is refused: ")
         listed = daemon.state.imports[max(daemon.state.imports)].facts["findings"]
         await pilot.press("enter")
@@ -211,7 +211,7 @@ async def test_what_was_asked_for_is_refused_or_taken_back(daemon):
             await until_seen(pilot, "Ask for an exception")
             await fill(pilot, "floor", subject, "The clock was wrong.")
             await until_told(pilot, "waits for another administrator")
-            pilot.app.clear_notifications()
+            forget(pilot.app)
         await until(pilot, lambda: seen(pilot.app).count("floor  ") == 2)
         await until_seen(pilot, "x takes it back")
         await pilot.press("x")
@@ -224,7 +224,7 @@ async def test_what_was_asked_for_is_refused_or_taken_back(daemon):
         await until_seen(pilot, "Why; it goes on the record")
         await fill(pilot, "the clock is right")
         await until_told(pilot, "is refused.")
-        pilot.app.clear_notifications()
+        forget(pilot.app)
         await until(pilot, lambda: seen(pilot.app).count("refused") == 2)
         await pilot.press("g")
         await until_told(pilot, "No request is open.")
@@ -256,7 +256,7 @@ async def test_an_inventory_is_let_out_by_a_second_administrator_and_written(dae
         await fill(pilot, str(out))
         await until_told(pilot, "is in /")
         data = out.read_bytes()
-        pilot.app.clear_notifications()
+        forget(pilot.app)
         await pilot.press("f")
         await until_seen(pilot, "File to write")
         await fill(pilot, str(out))

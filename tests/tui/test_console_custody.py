@@ -14,7 +14,7 @@ from holdfast.governance.sealings import Standing
 from holdfast.keys import scryptbox
 from holdfast_tui.screens.codes import Codes
 
-from .seeing import fill, read_to_the_end, seen, until, until_seen, until_told
+from .seeing import fill, forget, leave, read_to_the_end, seen, until, until_seen, until_told
 from .test_console_acts import console, daemon, sit_down
 from .test_console_evidence import scanned
 
@@ -44,10 +44,11 @@ async def test_texts_are_asked_for_from_the_event_and_granted_by_another_person(
         await until_seen(pilot, f"Ask for the texts of answer {seq}")
         await fill(pilot, REASON)
         await until_told(pilot, "waits for another person")
-        await pilot.press("escape", "5")
+        await leave(pilot)
+        await pilot.press("5")
         await until_seen(pilot, "sealed texts: 1 asked")
         await until_seen(pilot, f"answer {seq}")
-        pilot.app.clear_notifications()
+        forget(pilot.app)
         await until_seen(pilot, REASON)
         await pilot.press("g")
         await read_to_the_end(pilot)
@@ -89,7 +90,7 @@ async def test_erasure_and_retention_are_asked_for_granted_and_refused(daemon):
         await fill(pilot, "prompt", "90", "The schedule.")
         await until_seen(pilot, "prompts 90 days")
         await sit_down(pilot, "bob")
-        pilot.app.clear_notifications()
+        forget(pilot.app)
         await until_seen(pilot, "g shows and grants it")
         await pilot.press("x")
         await until_seen(pilot, "Refuse request")

@@ -23,8 +23,9 @@ from holdfast_tui.inert import INERT
 from holdfast_tui.reading import DIALOG, age, plain, since
 from holdfast_tui.screens.codes import Codes
 
-from .recorded import ANSWERS, EVENTS, HALTED, HOSTILE, QUERIES, ROWS, VERIFIED, status
-from .seeing import fill, seen, told, until, until_seen, until_told
+from .logged import ANSWERS, EVENTS, HALTED, HOSTILE, QUERIES, ROWS, VERIFIED
+from .recorded import status
+from .seeing import fill, leave, seen, told, until, until_seen, until_told
 from .test_console_pictures import MOMENT
 from .test_console_states import recorded
 
@@ -167,10 +168,12 @@ async def test_what_is_hostile_in_events_is_shown_and_does_nothing() -> None:
         assert_inert(app)
         await until(pilot, lambda: scrolled_to(app, r"\u202egnp.exe"))
         assert_inert(app)
-        await pilot.press("escape", "down", "enter")
+        await leave(pilot)
+        await pilot.press("down", "enter")
         await until_seen(pilot, "not of a registered type")
         assert_inert(app)
-        await pilot.press("escape", "f")
+        await leave(pilot)
+        await pilot.press("f")
         await until_seen(pilot, "Show only")
         await fill(pilot, "[bold]x", "", "", "", "")
         await until_seen(pilot, "Only action [bold]x")
@@ -265,7 +268,8 @@ async def test_a_saved_query_is_picked_filled_in_asked_and_read() -> None:
         await pilot.press("enter")
         await until_seen(pilot, r"\u202egnp.exe")
         assert_inert(app)
-        await pilot.press("escape", "escape")
+        await leave(pilot)
+        await leave(pilot)
         await until_seen(pilot, "aude read the audit log")
 
 

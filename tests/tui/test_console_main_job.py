@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from textual.widgets import Static
+from textual.widgets import Input, Static
 
 from holdfast.audit import verify
 from holdfast_tui.app import HoldfastApp
@@ -13,7 +13,7 @@ from holdfast_tui.widgets.chart import LossChart
 from holdfast_tui.widgets.transcript import Transcript
 
 from .conftest import PASSPHRASE, STEPS
-from .seeing import fill, read_to_the_end, seen, until, until_seen, until_told
+from .seeing import fill, leave, read_to_the_end, seen, until, until_seen, until_told
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from .conftest import Place
 
-PATIENCE = 240  # seconds for work with a model on a busy machine
+LONG = 240  # seconds for work with a model on a busy machine
 
 
 async def switch(pilot: Pilot[None], person: str) -> None:
@@ -39,7 +39,7 @@ async def bring_in(pilot: Pilot[None], place: Place) -> None:
     await pilot.press("i")
     await until_seen(pilot, "Import a medium")
     await fill(pilot, str(place.medium))
-    await until_told(pilot, "waits for a second administrator", PATIENCE)
+    await until_told(pilot, "waits for a second administrator", LONG)
     await until_seen(pilot, "waiting")
     await pilot.press("a")
     await read_to_the_end(pilot)
@@ -47,7 +47,7 @@ async def bring_in(pilot: Pilot[None], place: Place) -> None:
     await switch(pilot, "bob")
     await pilot.press("a")
     assert "signed by    paul, petra" in await read_to_the_end(pilot)
-    await until_told(pilot, "Generation 1 is active.")
+    await until_told(pilot, "Generation 1 is active.", LONG)
     await until_seen(pilot, "PUBLIC")
     await until_seen(pilot, "gen 1")
 
@@ -62,11 +62,11 @@ async def train(pilot: Pilot[None], place: Place) -> None:
     await pilot.press("t")
     await until_seen(pilot, "Start a run")
     await fill(pilot, str(place.recipe), "starter", "")
-    await until_seen(pilot, "preparing the data of", PATIENCE)
-    await until_seen(pilot, "running", PATIENCE)
+    await until_seen(pilot, "preparing the data of", LONG)
+    await until_seen(pilot, "running", LONG)
     chart = pilot.app.screen.query_one(LossChart)
-    await until(pilot, lambda: chart.points, PATIENCE)
-    await until_told(pilot, "is done.", PATIENCE)
+    await until(pilot, lambda: chart.points, LONG)
+    await until_told(pilot, "is done.", LONG)
     assert [step for step, _ in chart.points] == list(range(1, STEPS + 1))
     await until_seen(pilot, f"least {min(loss for _, loss in chart.points):.3f}")
     await until_seen(pilot, "tokens/s · made")
@@ -75,11 +75,13 @@ async def train(pilot: Pilot[None], place: Place) -> None:
     page = pilot.app.screen.query_one("#reading-body").query_one(Static)
     for text in ("matrix-product peak", "padding", "states", "environment", "W a core"):
         assert text in str(page.content)
-    await pilot.press("escape", "l")
+    await leave(pilot)
+    await pilot.press("l")
     await until_seen(pilot, "held out")
     await pilot.press("enter")
     await until_seen(pilot, "characters/row")
-    await pilot.press("escape", "escape")
+    await leave(pilot)
+    await leave(pilot)
 
 
 async def serve_and_chat(pilot: Pilot[None]) -> int:
@@ -89,18 +91,24 @@ async def serve_and_chat(pilot: Pilot[None]) -> int:
     await pilot.press("z")
     await until_seen(pilot, "Make GGUF files")
     await fill(pilot, "starter", "", "q8_0")
-    await until_told(pilot, "Converted.", PATIENCE)
+    await until_told(pilot, "Converted.", LONG)
     await pilot.press("s")
     await until_seen(pilot, "Start serving")
     await fill(pilot, "starter", "", "q8_0")
-    await until_seen(pilot, "Serving at http", PATIENCE)
-    await pilot.press("c", *"What is a permit?", "enter")
-    await until_seen(pilot, "answer receipt", PATIENCE)
-    assert "olga: What is a permit?" in seen(pilot.app)
-    assert pilot.app.screen.query_one(Transcript).answer
-    request, answer = (int(part.split()[0].strip(",")) for part in seen(pilot.app).split("receipt ")[1:3])
+    await until_seen(pilot, "Serving at http", LONG)
+    await pilot.press("c")
+    await until(pilot, lambda: isinstance(pilot.app.screen.focused, Input))
+    await pilot.press(*"What is a permit?", "enter")
+    await until_seen(pilot, "answer receipt", LONG)
+    # A long answer moves the question out of sight.
+    transcript = pilot.app.screen.query_one(Transcript)
+    asked, receipts = (str(transcript.query_one(f".{one}", Static).content) for one in ("asked", "receipts"))
+    assert asked == "olga: What is a permit?"
+    assert transcript.answer
+    request, answer = (int(part.split()[0].strip(",")) for part in receipts.split("receipt ")[1:3])
     assert 0 < request < answer
     await pilot.press("escape")
+    await until(pilot, lambda: not isinstance(pilot.app.screen.focused, Input))
     return answer
 
 
@@ -109,27 +117,32 @@ async def audit(pilot: Pilot[None], answer: int, proof: Path, keys: bytes) -> No
     await pilot.press("4")
     await until_seen(pilot, "Reading the log needs the role auditor.")
     await switch(pilot, "aude")
-    await until_seen(pilot, "opened a session", PATIENCE)
+    await until_seen(pilot, "opened a session", LONG)
     await pilot.press("f")
     await until_seen(pilot, "Show only")
     await fill(pilot, "answer", "", "", "", "")
-    await until_seen(pilot, "answer.done", PATIENCE)
+    await until_seen(
+        pilot, "Only action answer", LONG
+    )  # else an event of another kind may still be the first
+    await until_seen(pilot, "answer.done", LONG)
     await pilot.press("enter")
     await until_seen(pilot, f"Event {answer}")
     await pilot.press("p")
     await until_seen(pilot, "Write the proof of event")
     await fill(pilot, str(proof))
-    await until_told(pilot, "The proof of event", PATIENCE)
+    await until_told(pilot, "The proof of event", LONG)
     assert verify.verify_proof(proof.read_bytes(), verify.parse_keys(keys)).ok  # noqa: ASYNC240 - nobody waits for it here
-    await pilot.press("escape", "v")
-    await until_seen(pilot, "Verified: no problems", PATIENCE)
+    await leave(pilot)
+    await pilot.press("v")
+    await until_seen(pilot, "Verified: no problems", LONG)
     await until_seen(pilot, "says what the log says")
-    await pilot.press("escape", "s")
-    await until_seen(pilot, "acts-of", PATIENCE)
+    await leave(pilot)
+    await pilot.press("s")
+    await until_seen(pilot, "acts-of", LONG)
     await fill_query(pilot)
-    await until_seen(pilot, "of events 0 to", PATIENCE)
+    await until_seen(pilot, "of events 0 to", LONG)
     assert "train.run" in seen(pilot.app)
-    await pilot.press("escape")
+    await leave(pilot)
 
 
 async def fill_query(pilot: Pilot[None]) -> None:

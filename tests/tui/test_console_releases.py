@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.integration.daemon.releasing import approve, gguf, propose, train
 
-from .seeing import fill, read_to_the_end, seen, until, until_seen, until_told
+from .seeing import fill, forget, read_to_the_end, seen, until, until_seen, until_told
 from .test_console_acts import console, daemon, sit_down
 
 pytestmark = pytest.mark.model
@@ -31,7 +31,7 @@ async def test_a_run_is_proposed_approved_by_another_person_and_rolled_back(daem
         await pilot.press("a")
         await until_told(pilot, "olga may not do that: it needs the role administrator.")
         await sit_down(pilot, "bob")
-        pilot.app.clear_notifications()
+        forget(pilot.app)
         await until_seen(pilot, "a shows and approves it")
         await pilot.press("a")
         read = await read_to_the_end(pilot)

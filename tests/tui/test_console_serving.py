@@ -14,8 +14,9 @@ from holdfast.serving import keys
 from holdfast_tui import served
 from holdfast_tui.app import HoldfastApp
 
-from .recorded import KEYS, USED, Recorded, engines
-from .seeing import fill, read_to_the_end, seen, until, until_seen, until_told
+from .recorded import Recorded
+from .seeing import fill, forget, leave, read_to_the_end, seen, until, until_seen, until_told
+from .served import KEYS, USED, engines
 from .test_console_acts import console, daemon, sit_down
 
 __all__ = ["daemon"]  # a fixture
@@ -29,12 +30,21 @@ async def test_a_key_is_made_shown_once_read_and_revoked(daemon):
         await until_seen(pilot, "No keys yet.")
         await pilot.press("n")
         await until_seen(pilot, "Make a key")
-        await fill(pilot, "tax-office", "tiny tiny:*", "internal", "60", "20x", "")
+        await fill(pilot, "tax-office", "tiny tiny:*", "internal", "tax", "", "", "60", "20x", "")
         await until_told(pilot, "20x is not a whole number.")
         assert not daemon.state.keys
         await pilot.press("n")
         await until_seen(pilot, "Make a key")
-        await fill(pilot, "tax-office", "tiny tiny:*", "internal", "60", "200000", "")
+        await fill(
+            pilot, "tax-office", "", "public", "", " ", "", "", "", ""
+        )  # the blank turns inference off
+        await until_told(pilot, "A key asks models, reads figures, or does both.")
+        assert not daemon.state.keys
+        await pilot.press("n")
+        await until_seen(pilot, "Make a key")
+        await fill(
+            pilot, "tax-office", "tiny tiny:*", "internal", "tax, land register", "", " ", "60", "200000", ""
+        )
         await until_seen(pilot, "It is shown this once")
         secret = next(word for word in seen(pilot.app).split() if word.startswith("hf-"))
         (kept,) = keys.parse_all(servekeys.counting(daemon.services))
@@ -44,6 +54,8 @@ async def test_a_key_is_made_shown_once_read_and_revoked(daemon):
             ("tiny", "tiny:*"),
             "internal",
         )
+        assert kept.clearance.compartments == {"tax", "land register"}
+        assert kept.scopes == keys.SCOPES
         assert (kept.quota.requests_per_minute, kept.quota.tokens_per_day, kept.quota.parallel) == (
             60,
             200_000,
@@ -54,13 +66,14 @@ async def test_a_key_is_made_shown_once_read_and_revoked(daemon):
         assert secret not in seen(pilot.app)
         await pilot.press("enter")
         await until_seen(pilot, "at most 60 in a minute")
-        await pilot.press("escape", "x")
+        await leave(pilot)
+        await pilot.press("x")
         read = await read_to_the_end(pilot)
         assert f"Revoke key {kept.id}" in read
         await until_told(pilot, f"Key {kept.id} is revoked.")
         await until_seen(pilot, "revoked")
         assert daemon.state.keys[kept.id].revoked
-        pilot.app.clear_notifications()
+        forget(pilot.app)
         await pilot.press("x")
         await until_told(pilot, "select one that is not revoked")
         await pilot.press("escape")
@@ -158,9 +171,9 @@ async def test_what_is_served_is_changed_by_what_the_daemon_is_asked(pilot):
     assert daemon.sent[-1][1] == {"model": "wide", "adapters": ["61"], "quantization": None}
     await pilot.press("l")
     await until_seen(pilot, "Serve more")
-    await fill(pilot, "wide", "61 44")
+    await fill(pilot, "wide", "61 44", "q8_0")
     await until(pilot, lambda: daemon.sent[-1][0] == "/v1/serving/load")
-    assert daemon.sent[-1][1] == {"model": "wide", "adapters": ["61", "44"]}
+    assert daemon.sent[-1][1] == {"model": "wide", "adapters": ["61", "44"], "quantization": "q8_0"}
     await pilot.press("down", "u")
     assert "starter:authority" in await read_to_the_end(pilot)
     await until(pilot, lambda: daemon.sent[-1][0] == "/v1/serving/unload")

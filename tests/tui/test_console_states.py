@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
+from textual import events
 
 from holdfast.daemon import process
 from holdfast.daemon.app import create_app
@@ -17,7 +18,9 @@ from holdfast.paths import Home
 from holdfast_tui import actions, identity
 from holdfast_tui.app import HoldfastApp
 from holdfast_tui.messages import ChatEnded, ChatText
+from holdfast_tui.screens.dialogs import Decision, Field, Form, Reading
 from holdfast_tui.screens.section import Section
+from holdfast_tui.screens.tables import Listing
 from holdfast_tui.widgets.transcript import Transcript
 
 from .conftest import PASSPHRASE, PEOPLE, daemon
@@ -25,6 +28,10 @@ from .recorded import Recorded
 from .seeing import fill, seen, told, until, until_seen, until_told
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from textual.screen import Screen
+
     from .conftest import Place
 
 
@@ -39,8 +46,7 @@ async def test_what_a_role_may_not_do_is_told_with_the_way_out() -> None:
         await until_seen(pilot, "aude (auditor)")
         assert "(i import)" in seen(app)
         await pilot.press("i")
-        await until_told(pilot, "needs the role administrator or operator")
-        assert "Press w" in told(app)
+        assert "Press w" in await until_told(pilot, "needs the role administrator or operator")
     assert ("POST", "/v1/bundles/import") not in transport.asked
 
 
@@ -51,8 +57,33 @@ async def test_the_daemons_refusal_is_told_with_its_remedy() -> None:
         await pilot.press("i")
         await until_seen(pilot, "Import a medium")
         await fill(pilot, "/media/[bold]x")
-        await until_told(pilot, "POST /v1/bundles/import was not recorded.")
-        assert "Record it." in told(app)
+        assert "Record it." in await until_told(pilot, "POST /v1/bundles/import was not recorded.")
+
+
+@pytest.mark.parametrize(
+    ("make", "key", "answer"),
+    [
+        (lambda: Form("Say", [Field("what", "What", optional=True)]), "enter", {"what": ""}),
+        (lambda: Decision("Do it", "It is done.", "do it"), "escape", False),
+        (lambda: Reading("Read", "A text."), "escape", None),
+        (lambda: Listing("See", [("one", 4)], [], {}, look=str, empty="None."), "escape", None),
+    ],
+)
+async def test_a_key_that_is_pressed_again_and_again_closes_a_dialog_once(
+    make: Callable[[], Screen[object]], key: str, answer: object
+) -> None:
+    app, _ = recorded("olga")
+    given: list[object] = []
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until_seen(pilot, "waiting")
+        dialog = make()
+        await app.push_screen(dialog, given.append)
+        await pilot.pause()
+        assert app._driver is not None
+        for _ in range(3):  # before the first of them is dealt with
+            app._driver.send_message(events.Key(key, None))
+        await until(pilot, lambda: given, 20)
+    assert given == [answer]
 
 
 async def test_a_lost_daemon_is_a_state_of_the_strip_and_comes_back_by_itself() -> None:

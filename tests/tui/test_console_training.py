@@ -22,7 +22,7 @@ from holdfast_tui.screens.training import TrainingSection
 
 from . import learned
 from .recorded import Recorded
-from .seeing import fill, read_to_the_end, seen, told, until, until_seen, until_told
+from .seeing import fill, leave, read_to_the_end, seen, told, until, until_seen, until_told
 from .test_console_acts import console
 
 if TYPE_CHECKING:
@@ -97,7 +97,8 @@ async def test_an_estimate_prepares_the_data_in_sight_and_shows_what_a_run_needs
             "t starts",
         ):
             assert text in seen(app)
-        await pilot.press("escape", "t")
+        await leave(pilot)
+        await pilot.press("t")
         await until_seen(pilot, "Start a run")
         assert "[x] Set malformed rows aside" in seen(app)
         assert "adapt.toml" in seen(app)
@@ -170,7 +171,8 @@ async def test_a_replay_that_goes_another_way_says_at_which_step_and_what_differ
         await until_seen(pilot, "another one at step 70")
         for one in differences:
             assert f"- {one}" in seen(app)
-        await pilot.press("escape", "enter")
+        await leave(pilot)
+        await pilot.press("enter")
         await until_seen(pilot, "started 2026")
         body = "\n".join(trained.page(learned.done({"state": "done"})))
         assert "57: another way: step 70 is the first that differs" in body
@@ -199,7 +201,8 @@ async def test_a_paused_run_goes_on_or_is_given_up_and_its_page_is_inert() -> No
         assert "\x1b" not in seen(app)
         assert "\u202e" not in seen(app)
         assert r"\x1b[2J" in seen(app)
-        await pilot.press("escape", "d")
+        await leave(pilot)
+        await pilot.press("d")
         assert "Its checkpoints are removed" in await read_to_the_end(pilot)
         await until_told(pilot, "Run 43 is given up; 14.2 MB are free again.")
         await pilot.press("s")
@@ -230,7 +233,8 @@ async def test_nothing_to_look_up_names_the_next_key() -> None:
         await come(pilot, "No runs yet.")
         await pilot.press("l")
         await until_seen(pilot, "No data sets yet. Esc and t")
-        await pilot.press("escape", "v")
+        await leave(pilot)
+        await pilot.press("v")
         await until_seen(pilot, "No evaluations yet. Esc and g")
         await pilot.press("enter", "m")
         await until_seen(pilot, "Compare two evaluations")
@@ -250,11 +254,13 @@ async def test_evaluations_are_listed_shown_and_compared_on_the_daemons_own_app(
         await until_seen(pilot, "No runs yet.")
         await pilot.press("l")
         await until_seen(pilot, "No data sets yet.")
-        await pilot.press("escape", "v")
+        await leave(pilot)
+        await pilot.press("v")
         await until_seen(pilot, "transformers quiz/")
         await pilot.press("enter")
         await until_seen(pilot, "0.9167")
-        await pilot.press("escape", "m")
+        await leave(pilot)
+        await pilot.press("m")
         await until_seen(pilot, "Compare two evaluations")
         await pilot.press("enter", "enter")  # the selected one, and the one before it of the same suites
         await until_seen(pilot, f"{first} beside {second}")

@@ -10,7 +10,7 @@ from holdfast_tui import incoming
 from holdfast_tui.feed import Feed
 from holdfast_tui.reading import DIALOG, ranges
 
-from .recorded import ADAPTER, IMPORTS, bundle, shown
+from .brought import ADAPTER, IMPORTS, bundle, shown
 
 FIELDS = (
     *("request", "state", "requester", "decided_by", "reason", "name", "version", "publisher", "manifest"),

@@ -196,8 +196,9 @@ def test_only_the_reserve_holds_what_fits_it():
 
 def test_only_answers_and_their_refusals_belong_to_the_serve_worker():
     served = {each.name for each in actions.REGISTRY.values() if each.producer == "serve"}
-    endings = {f"answer.{ending}" for ending in actions.OUTCOMES}
-    assert served == {"serve.refused", "answer", *endings}
+    acts = {"answer", "serve.request"}
+    endings = {f"{act}.{ending}" for act in acts for ending in actions.OUTCOMES}
+    assert served == {"serve.refused", *acts, *endings}
 
 
 def test_every_event_serves_what_all_serve_and_mostly_something_of_its_own():

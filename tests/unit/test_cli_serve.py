@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.tui.recorded import engines
+from tests.tui.served import engines
 
 from holdfast.cli.serve import lines
 
@@ -37,4 +37,18 @@ def test_what_was_taken_out_lacks_an_adapter_or_died_is_told():
         "Engines may take 4.0 GB together; each computes 8 sequences side by side.",
         "active 1  queued 0  served 5  deaths of the front 2",
     ]
+    shown = {"certificate": "sha256:" + "ab" * 32, "until": "2027-03-01T12:30:00.000000Z"}
+    told = lines({**FOUND, "engines": [], "certificate": shown})
+    assert told[-2] == "Certificate sha256:abababababababab, valid until 2027-03-01 12:30 UTC."
+    space = {"level": "stopped", "free": 6_000_000, "low": 9, "reserve": 67_000_000, "failure": None}
+    told = lines({**FOUND, "engines": [], "space": space})
+    assert told[-1] == (
+        "Nothing is answered: no acts begin: 6.0 MB free beside the audit log, less than its reserve of 67.0 MB;"
+        " free some space"
+    )
+    assert not any(
+        "answered" in line for line in lines({**FOUND, "engines": [], "space": {**space, "level": "low"}})
+    )
+    failed = lines({**FOUND, "engines": [], "space": {**space, "level": "low", "failure": "It is full."}})
+    assert failed[-1].startswith("Nothing is answered: It is full.")
     assert lines({"running": False, "ended": "The front ended 3 times."})[0] == "The front ended 3 times."

@@ -7,6 +7,8 @@ import json
 import struct
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from holdfast import canonical
 from holdfast.errors import (
@@ -21,7 +23,7 @@ from holdfast.errors import (
     from_dict,
 )
 from holdfast.serving import link
-from holdfast.serving.api import forms, reading, refusals, requests, responses, tokenprobs
+from holdfast.serving.api import forms, reading, refusals, requests, responses, stream, tokenprobs
 from holdfast.serving.api.generation import Wanted
 from holdfast.serving.front import faults
 from holdfast.serving.front.question import Text, Usage
@@ -37,6 +39,14 @@ def prob(octets, logprob, top=(), offset=0):
 
 def other(octets, logprob):
     return link.Alternative(8, bytes(octets).decode(errors="replace"), tuple(octets), logprob)
+
+
+@given(st.text(min_size=1), st.sampled_from([{}, {"usage": None}]))
+@pytest.mark.parametrize("form", [forms.ChatForm, forms.TextForm])
+def test_a_chunk_that_is_written_once_is_what_each_would_be(form, text, without):
+    made = form('base:"ä', 12, 1_700_000_000, probed=False)
+    chunk = stream.Chunk(lambda said: made.piece(Text(3, said)) | without)
+    assert chunk.event(text) == stream.event(made.piece(Text(3, text)) | without)
 
 
 def test_log_probabilities_of_a_chat_name_the_bytes_of_what_is_no_text():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from holdfast.errors import UntrustedRequest, WorkerFailed
 from holdfast.serving.engine.sampling import Sampler
@@ -17,6 +19,21 @@ def scores(*values):
 def draws(row, count, *, choice=0, prompt=(), **settings):
     sampler = Sampler(Sampling(**settings), choice=choice, prompt=prompt, size=len(row))
     return [sampler.choose(row).token for _ in range(count)]
+
+
+VALUES = st.lists(st.integers(-3, 3).map(float), min_size=4, max_size=4)
+
+
+@given(
+    VALUES,
+    st.dictionaries(st.integers(0, 3), st.sampled_from([-100.0, -1.0, -1e-9, 0.0, 1.0, 2.5]), max_size=4),
+)
+def test_the_highest_biased_score_is_taken_and_the_lowest_id_among_equals(row, bias):
+    moved = scores(*row)
+    for token, more in bias.items():
+        moved[token] += np.float32(more)
+    expected = int(np.flatnonzero(moved == moved.max())[0])
+    assert draws(scores(*row), 2, temperature=0, logit_bias=bias) == [expected] * 2
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1e-6])

@@ -51,6 +51,46 @@ class Fake:
     def trim(self, sequence, length):
         assert (sequence <= self.sequences, length) == (True, 0)
 
+    def single(self, *, alone):
+        self.alone = alone
+
+
+class Timed(Fake):
+    """One that says how long a step of a single row takes, by all threads and by one; one thread may compute otherwise."""
+
+    def __init__(self, together, alone, odd=()):
+        super().__init__(())
+        self.now, self.alone = 0.0, False
+        self.lasting, self.odd_alone = {False: together, True: alone}, odd
+
+    def compute(self, rows):
+        self.now += self.lasting[self.alone]
+        found = super().compute(rows)
+        return [row + len(self.odd_alone) for row in found] if self.alone and len(rows) == 1 else found
+
+
+@pytest.mark.parametrize(
+    ("context", "alone"),
+    [
+        (Timed(1.0, 1.4), True),
+        (Timed(1.0, 0.5), True),
+        (Timed(1.0, 1.6), False),
+        (Timed(1.0, 1.0, odd=(1,)), False),
+    ],
+)
+def test_one_thread_computes_single_rows_where_all_are_hardly_faster_and_its_scores_are_the_same(
+    monkeypatch, context, alone
+):
+    monkeypatch.setattr("time.perf_counter", lambda: context.now)
+    assert measure(context, 100).alone is alone
+    assert context.alone is alone
+
+
+def test_no_single_row_is_computed_alone_where_there_are_pairs_at_least():
+    fake = Fake({1})
+    assert not measure(fake, 100).alone
+    assert not hasattr(fake, "alone")
+
 
 @pytest.mark.parametrize(
     ("odd", "widths"),

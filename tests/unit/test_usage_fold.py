@@ -55,6 +55,8 @@ def test_requests_prompts_and_answers_are_added_up_by_key(story):
     story.tell("answer.cancelled", "2026-03-01", completion_tokens=2)
     story.tell("answer.failed", "2026-03-01", "other", error="x", completion_tokens=1)
     story.tell("answer.failed", "2026-03-01", "other", error="x")
+    story.tell("serve.request", "2026-03-01", route="other", method="GET")
+    story.tell("serve.request.failed", "2026-03-01", route="other", method="GET", status=404, error="x")
     assert story.usage.of("2026-03-01", "k") == Used(2, 24)
     assert story.usage.tokens("2026-03-01") == {"k": 24, "other": 4}
 

@@ -134,7 +134,7 @@ def _engine(one: Found) -> str:
         row("engine", f"{line(told(one.get('engine')))}, {told(one.get('state')).upper()}"),
         row(
             "weights",
-            f"{brief(one.get('digest'))}, context {told(one.get('context'))}, caches {told(one.get('kv'))}",
+            f"{brief(one.get('digest'))} {told(one.get('quantization'))}, context {told(one.get('context'))}, caches {told(one.get('kv'))}",
         ),
         row("models", ", ".join(map(line, texts(one.get("models")))) or NOTHING),
         row("process", told(one.get("pid"))),

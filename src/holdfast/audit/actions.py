@@ -11,7 +11,7 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from holdfast.audit.registry import evidence, media, releases, safeguards, sealed, site, work
+from holdfast.audit.registry import evidence, media, releases, safeguards, sealed, serving, site, work
 from holdfast.audit.registry.declare import OUTCOMES, Action, Phase
 from holdfast.errors import UntrustedRequest
 
@@ -25,7 +25,7 @@ __all__ = ["OUTCOMES", "REGISTRY", "Action", "Phase", "admit", "describe", "get"
 
 
 def _register() -> dict[str, Action]:
-    rooms = (site, media, safeguards, work, releases, evidence, sealed)
+    rooms = (site, media, safeguards, work, serving, releases, evidence, sealed)
     listed = [*chain.from_iterable(chain.from_iterable(room.ACTIONS for room in rooms))]
     found = {one.name: one for one in listed}
     if len(found) != len(listed):

@@ -2,8 +2,8 @@
 
 Order of operations for each request: its number is the next one → the action belongs to this producer and the actor has its
 role → there is space → the payloads are sealed → their commitments are written into the parameters → the draft is handed to
-the log → the request is answered when the event is on disk. All but the sealing happens in the appender's thread; sealing
-waits for disks, so it has a thread of its own, and what follows a payload waits behind it. Invariants: payloads never enter
+the log → the request is answered when the event is on disk. All of it happens in the appender's thread, which waits for the disk
+anyway: requests that came together have their payloads synced together, then enter the log as one group. Invariants: payloads never enter
 the log; a request is answered exactly once; at most ``MAX_IN_FLIGHT`` are open, then no more are read; a worker that submits
 what is not its own is answered, recorded and cut off.
 """
@@ -16,10 +16,10 @@ import secrets
 import select
 import socket
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, NoReturn
 
 from holdfast import frames
@@ -32,10 +32,11 @@ from holdfast.audit.producer import MAX_IN_FLIGHT
 from holdfast.errors import HoldfastError, NotPermitted, NotRecorded, UntrustedRequest
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
+    from collections.abc import Sequence
 
     from holdfast.audit.log import Log
     from holdfast.audit.sealed import SealedStore
+    from holdfast.audit.syncing import Written
     from holdfast.canonical import Json
 
 MAX_PAYLOADS = 4  # of one event; a prompt or an answer is one
@@ -49,6 +50,15 @@ _NAME = re.compile(r"[a-z][a-z_]{0,31}")
 _NOT_PLAIN = re.compile(r"[^ -~]")
 _READ = 2**15  # bytes read from a socket at once; more would be mapped and unmapped for each event
 _MAX_UNREAD = 2**16  # bytes of answers that the worker does not read; beyond it, it is not read from either
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """A request that is in order, and what was sealed of it."""
+
+    number: int
+    draft: Draft
+    written: Sequence[Written]
 
 
 class ProducerServer:
@@ -72,11 +82,9 @@ class ProducerServer:
         self._open = 0  # requests that are not answered yet
         self._faults = 0  # malformed requests so far
         self._reading = True  # until the worker closes, or is cut off
-        self._sealing: Future[dict[str, Json]] | None = None
-        self._sealed: tuple[int, Draft] | None = None  # what the payloads being sealed belong to
-        self._sealer = ThreadPoolExecutor(1, thread_name_prefix=f"audit-{producer}-sealer")
         self._cut = False  # by ``stop``
         self._over = threading.Event()
+        self._group: list[_Taken] = []  # what was taken and is not handed to the log yet
         self._acts = threading.Lock()
         self._live: set[int] = set()
         self._lost: set[int] = set()
@@ -91,7 +99,6 @@ class ProducerServer:
         self._cut = True
         self._log.attend(self)
         self._over.wait()
-        self._sealer.shutdown()
         self._sock.close()
 
     @property
@@ -128,8 +135,6 @@ class ProducerServer:
         self._take_all()
 
     def advance(self) -> int | None:  # noqa: D102 - as in Channel
-        if self._sealing is not None and self._sealing.done():
-            self._finish_sealing(self._sealing)
         self._take_all()
         self._send()
         if not self._reading and not self._open and not self._outbox:
@@ -146,8 +151,8 @@ class ProducerServer:
 
     @property
     def _held(self) -> bool:
-        """Whether requests wait: for a payload that is being sealed, for answers, or for the worker to read them."""
-        return self._sealing is not None or self._open >= MAX_IN_FLIGHT or len(self._outbox) >= _MAX_UNREAD
+        """Whether requests wait: for answers, or for the worker to read them."""
+        return self._open >= MAX_IN_FLIGHT or len(self._outbox) >= _MAX_UNREAD
 
     def _take_all(self) -> None:
         """Take the requests that came whole."""
@@ -163,6 +168,7 @@ class ProducerServer:
             self._require_small(place)
         except HoldfastError:  # the worker breaks the framing, or was told why it is cut off
             self._reading, place = False, len(self._inbox)
+        self._hand_on()
         del self._inbox[:place]
 
     def _require_small(self, place: int) -> None:
@@ -187,18 +193,18 @@ class ProducerServer:
             self._expected += 1
             self._hand_in(told, message)
         except HoldfastError as error:
-            self._refuse(told, draft.get("action") if isinstance(draft, dict) else None, error)
+            self._hand_on()  # what came before is before it in the log
+            action = draft.get("action") if isinstance(draft, dict) else None
+            self._refuse(told, action, error, self._expected - 1)
             if isinstance(error, NotPermitted):
                 raise
 
-    def _refuse(self, number: int | None, action: object, error: HoldfastError) -> None:
-        """Answer a request with an error, and put on the record that it was made if it is at fault."""
+    def _refuse(self, number: int | None, action: object, error: HoldfastError, place: int) -> None:
+        """Answer a request with an error, and put on the record at its place that it was made if it is at fault."""
         self._answer(number, error)
         asked = _NOT_PLAIN.sub("?", action[:64]) if isinstance(action, str) else ""
         if isinstance(error, UntrustedRequest):
-            self._record(
-                "audit.refused", {"action": asked, "reason": error.key}, self._run, self._expected - 1
-            )
+            self._record("audit.refused", {"action": asked, "reason": error.key}, self._run, place)
             self._faults += 1
             if self._faults >= MAX_FAULTS:  # it can't be let fill the log with its faults
                 self._reading = False
@@ -227,34 +233,32 @@ class ProducerServer:
         if not isinstance(payloads, dict) or len(payloads) > MAX_PAYLOADS:
             raise _refused(f"its payloads are not an object of at most {MAX_PAYLOADS}")
         if not payloads:
-            self._push(number, draft)
-        else:
-            self._log.require_space(action)
-            self._sealed = number, draft
-            self._sealing = self._sealer.submit(self._seal, payloads, message["owner"])
-            self._sealing.add_done_callback(lambda _: self._log.attend(self))
-
-    def _finish_sealing(self, done: Future[dict[str, Json]]) -> None:
-        if self._sealed is None:
+            self._group.append(_Taken(number, draft, ()))
             return
-        (number, draft), self._sealing, self._sealed = self._sealed, None, None
+        self._log.require_space(action)
         try:
-            sealed = done.result()
-        except HoldfastError as error:
-            self._note(draft, error)
-            self._refuse(number, draft.action, error)
-            return
-        try:
-            self._push(number, replace(draft, params=draft.params | sealed))
-        except HoldfastError as error:
-            self._refuse(number, draft.action, error)
-
-    def _push(self, number: int, draft: Draft) -> None:
-        try:
-            self._log.push(draft, partial(self._settle, number, draft), self._run, number)
+            sealed, written = self._seal(payloads, message["owner"])
         except HoldfastError as error:
             self._note(draft, error)
             raise
+        self._group.append(_Taken(number, replace(draft, params=draft.params | sealed), written))
+
+    def _hand_on(self) -> None:
+        """Have on disk what was sealed, and hand everything to the log in the order in which it came."""
+        group, self._group = self._group, []
+        written = [one for taken in group for one in taken.written]
+        found = iter(self._store.sync(written) if written else ())
+        for taken in group:
+            failed = [error for error in islice(found, len(taken.written)) if error is not None]
+            try:
+                if failed:
+                    raise _unsealed(failed[0])
+                self._log.push(
+                    taken.draft, partial(self._settle, taken.number, taken.draft), self._run, taken.number
+                )
+            except HoldfastError as error:
+                self._note(taken.draft, error)
+                self._refuse(taken.number, taken.draft.action, error, taken.number)
 
     def _settle(self, number: int, draft: Draft, found: Receipt | HoldfastError) -> None:
         self._note(draft, found)
@@ -294,6 +298,7 @@ class ProducerServer:
     # --- refusing and sealing
 
     def _deny(self, draft: Draft) -> NoReturn:
+        self._hand_on()  # what came before is before it in the log
         name, role = self._run.name, draft.actor.role
         self._record("worker.denied", {"worker": name, "action": draft.action, "role": role})
         raise NotPermitted(
@@ -302,25 +307,28 @@ class ProducerServer:
             remedy="See the event worker.denied in the audit log.",
         )
 
-    def _seal(self, payloads: dict[str, Json], owner: Json) -> dict[str, Json]:
-        """Seal what came with a draft, in the sealer's thread; gives the parameters that stand for it."""
+    def _seal(self, payloads: dict[str, Json], owner: Json) -> tuple[dict[str, Json], list[Written]]:
+        """Seal what came with a draft; gives the parameters that stand for it, and what is to be synced."""
         if not isinstance(owner, dict) or set(owner) != {"tenant", "subject"}:
             raise _refused("payloads came without an owner")
         if not all(isinstance(text, str) and len(text) <= MAX_OWNER for text in owner.values()):
             raise _refused(f"its owner is not two texts of at most {MAX_OWNER} characters")
         data = {name: _decoded(name, encoded) for name, encoded in payloads.items()}
+        written: list[Written] = []
         try:
             subject = self._store.subject_id(str(owner["tenant"]), str(owner["subject"]))
-            commitments: dict[str, Json] = {
-                name: self._store.seal(subject, name, each) for name, each in data.items()
-            }
+            for name, each in data.items():
+                written.append(self._store.write(subject, name, each))
         except UnicodeEncodeError as error:
             raise _refused("its owner is not UTF-8 text") from error
         except OSError as error:
-            raise NotRecorded(
-                "sealed.write-failed", f"A payload could not be sealed ({error}).", remedy="See to the disk."
-            ) from error
-        return {"commitments": commitments, "sealed_for": subject}
+            self._store.sync(written)
+            raise _unsealed(error) from error
+        except HoldfastError:
+            self._store.sync(written)
+            raise
+        commitments: dict[str, Json] = {name: one.committed for name, one in zip(data, written, strict=True)}
+        return {"commitments": commitments, "sealed_for": subject}, written
 
 
 def _decoded(name: str, encoded: Json) -> bytes:
@@ -330,6 +338,12 @@ def _decoded(name: str, encoded: Json) -> bytes:
         return base64.b64decode(encoded, validate=True)
     except ValueError as error:
         raise _refused(f"payload {name} is not base64") from error
+
+
+def _unsealed(error: OSError) -> NotRecorded:
+    return NotRecorded(
+        "sealed.write-failed", f"A payload could not be sealed ({error}).", remedy="See to the disk."
+    )
 
 
 def _plain(error: HoldfastError) -> dict[str, Json]:

@@ -1,20 +1,15 @@
-"""The worker's end of its socketpair into the log: frames out, answers in.
+"""The worker's end of its socketpair into the log, on an event loop: frames out, answers in, and no thread in between.
 
-The daemon's end is ``channel.ProducerServer``. Whoever waits for an answer reads the socket itself, for all who wait (leader
-and followers), so that an answer crosses no other thread; only for those who wait otherwise, on an event loop, a thread reads.
-Invariants: requests are numbered from 0 without a gap; each is answered exactly once, at the latest when the daemon is gone;
-at most ``MAX_IN_FLIGHT`` are open, then whoever submits more reads answers first.
+The daemon's end is ``channel.ProducerServer``. Invariants: requests are numbered from 0 without a gap; each is answered exactly
+once, at the latest when the daemon is gone; at most ``MAX_IN_FLIGHT`` are open, then whoever submits more waits.
 """
 
 from __future__ import annotations
 
+import asyncio
 import base64
-import select
-import threading
-from concurrent.futures import Future
-from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from holdfast import errors, frames
 from holdfast.audit.appender import Receipt
@@ -22,13 +17,15 @@ from holdfast.errors import NotRecorded, WorkerFailed
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from holdfast.audit.event import Draft
     from holdfast.canonical import Json
+    from holdfast.errors import HoldfastError
 
 MAX_IN_FLIGHT = 256  # requests of one producer that are not answered yet
-_READ = 2**15  # bytes read from the socket at once; hundreds of answers
+# Bytes read at once; hundreds of answers. Memory that is reused: asyncio's own reading maps some each time.
+_READ = 2**15
 
 
 @dataclass(frozen=True)
@@ -44,59 +41,35 @@ class Owner:
     subject: str
 
 
-class _Answer(Future[Receipt]):
-    """A receipt to come, whose waiter reads the socket."""
+class Producer(asyncio.BufferedProtocol):
+    """The worker's end; made by ``open``, belongs to one event loop."""
 
-    def __init__(self, producer: Producer) -> None:
-        super().__init__()
-        self._producer = producer
-        self.set_running_or_notify_cancel()
-
-    def result(self, timeout: float | None = None) -> Receipt:
-        if timeout is None:
-            self._producer.read_until(self.done)
-        else:
-            self._producer.read_aside()
-        return super().result(timeout)
-
-    def exception(self, timeout: float | None = None) -> BaseException | None:
-        if timeout is None:
-            self._producer.read_until(self.done)
-        else:
-            self._producer.read_aside()
-        return super().exception(timeout)
-
-    def add_done_callback(self, fn: Callable[[Future[Receipt]], object]) -> None:
-        super().add_done_callback(fn)
-        self._producer.read_aside()
-
-
-class Producer:
-    """The worker's end. Any thread may submit.
-
-    Args:
-        sock: The inherited stream socket.
-    """
-
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-        # Who waits in ``recv`` is woken when the other end takes what was sent, too, and in vain; who polls is not.
-        self._readable = select.poll()
-        self._readable.register(sock, select.POLLIN)
-        self._sending = threading.Lock()
-        self._turn = threading.Condition()  # over what follows
-        self._reading = False  # whether some thread reads, for all
-        self._followers = 0  # threads that wait for it
-        self._aside = False  # whether that is a thread of our own
-        self._waiting: dict[int, _Answer] = {}
+    def __init__(self) -> None:
+        self._room = asyncio.Semaphore(MAX_IN_FLIGHT)
+        self._waiting: dict[int, asyncio.Future[Receipt]] = {}
         self._next = 0
-        self._gone = False
-        self._inbox = bytearray()  # belongs to the thread that reads
+        self._inbox = bytearray()
+        self._buffer = memoryview(bytearray(_READ))
+        self._transport: asyncio.Transport | None = None
 
-    def submit(
+    @classmethod
+    async def open(cls, sock: socket.socket) -> Self:
+        """Take the worker's end.
+
+        Args:
+            sock: The inherited stream socket; closed when the daemon closes its own end.
+
+        Returns:
+            What hands in events.
+        """
+        sock.setblocking(False)
+        _, made = await asyncio.get_running_loop().create_connection(cls, sock=sock)
+        return made
+
+    async def append(
         self, draft: Draft, payloads: Mapping[str, bytes] | None = None, owner: Owner | None = None
-    ) -> Future[Receipt]:
-        """Hand in an event; waits only while ``MAX_IN_FLIGHT`` others wait.
+    ) -> Receipt:
+        """Record an event and wait until it is on disk.
 
         Args:
             draft: The event.
@@ -104,122 +77,114 @@ class Producer:
             owner: Whose data it is; required with payloads.
 
         Returns:
-            The receipt to come, or the daemon's refusal.
+            Its receipt.
+
+        Raises:
+            NotRecorded: If the daemon is gone; other refusals are those of the daemon.
         """
-        message: dict[str, Json] = {
-            "draft": draft.to_json(),
-            "payloads": {name: base64.b64encode(data).decode() for name, data in (payloads or {}).items()},
-            "owner": None if owner is None else {"tenant": owner.tenant, "subject": owner.subject},
-        }
-        answer = _Answer(self)
-        with self._sending:  # numbers leave in order
-            self.read_until(lambda: len(self._waiting) < MAX_IN_FLIGHT)
-            with self._turn:
-                if self._gone:
-                    answer.set_exception(_cut_off())
-                    return answer
-                number = self._next
-                self._waiting[number] = answer
-            try:
-                frame = frames.pack({"id": number, **message})
-            except BaseException:
-                with self._turn:
-                    del self._waiting[number]
-                raise
-            self._next += 1
-            with suppress(OSError):  # whoever reads sees the end too, and tells all who wait
-                self._sock.sendall(frame)
+        await self._room.acquire()  # given back when the daemon answers, whether or not anybody waits for it
+        try:
+            answer = self._hand_in(request(draft, payloads, owner))
+        except BaseException:
+            self._room.release()
+            raise
+        return await answer
+
+    def _hand_in(self, message: dict[str, Json]) -> asyncio.Future[Receipt]:
+        """Write a request; without waiting, so that numbers leave in order."""
+        if self._transport is None or self._transport.is_closing():
+            raise cut_off()
+        frame = frames.pack({"id": self._next, **message})
+        answer: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+        self._waiting[self._next] = answer
+        self._next += 1
+        self._transport.write(frame)
         return answer
 
-    def append(
-        self, draft: Draft, payloads: Mapping[str, bytes] | None = None, owner: Owner | None = None
-    ) -> Receipt:
-        """Record an event and wait until it is on disk.
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the way out."""
+        if isinstance(transport, asyncio.Transport):
+            self._transport = transport
 
-        Args:
-            draft: The event.
-            payloads: Data to seal, by name.
-            owner: Whose data it is.
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Give where to put what came."""
+        del sizehint
+        return self._buffer
 
-        Returns:
-            Its receipt.
-        """
-        return self.submit(draft, payloads, owner).result()
-
-    def read_aside(self) -> None:
-        """Have a thread read answers from here on: somebody waits for one without reading."""
-        with self._turn:
-            if self._aside or self._gone:
-                return
-            self._aside = True
-        threading.Thread(
-            target=self.read_until, args=(lambda: self._gone,), name="audit-producer", daemon=True
-        ).start()
-
-    def read_until(self, enough: Callable[[], bool]) -> None:
-        """Read answers, or wait while another thread does, until there is enough or the daemon is gone.
-
-        Args:
-            enough: Tells when.
-        """
-        with self._turn:
-            self._followers += 1
-            self._turn.wait_for(lambda: not self._reading or enough() or self._gone)
-            self._followers -= 1
-            if enough() or self._gone:
-                return
-            self._reading = True
-        try:
-            while not enough() and not self._gone:
-                self._read()
-        finally:
-            with self._turn:
-                self._reading = False
-                self._turn.notify_all()
-
-    def _read(self) -> None:
-        """Read once, and settle what came whole."""
-        self._readable.poll()
-        try:
-            data = self._sock.recv(_READ)
-        except OSError:
-            data = b""
-        self._inbox += data
-        place, gone = 0, not data
+    def buffer_updated(self, nbytes: int) -> None:
+        """Settle what is answered."""
+        self._inbox += self._buffer[:nbytes]
+        place = 0
         try:
             while (found := frames.split(self._inbox, place)) is not None:
                 body, place = found
-                self._settle(frames.parse(body))
+                number, told = answered(frames.parse(body))
+                answer = self._waiting.pop(number, None)
+                if answer is None:
+                    continue
+                self._room.release()
+                if answer.done():  # nobody waits any more
+                    continue
+                if isinstance(told, Receipt):
+                    answer.set_result(told)
+                else:
+                    answer.set_exception(told)
         except WorkerFailed:  # the daemon talks nonsense: the same as gone to those who wait
-            gone = True
+            if self._transport is not None:
+                self._transport.abort()  # it may not take what is still to be sent
         del self._inbox[:place]
-        if gone:
-            self._end()
-        if self._followers:
-            with self._turn:
-                self._turn.notify_all()
 
-    def _settle(self, message: dict[str, Json]) -> None:
-        number, receipt, error = message.get("id"), message.get("receipt"), message.get("error")
-        with self._turn:
-            answer = self._waiting.pop(number, None) if isinstance(number, int) else None
-        if answer is None:
-            return
-        if isinstance(receipt, dict) and isinstance(seq := receipt.get("seq"), int):
-            answer.set_result(Receipt(seq, str(receipt.get("time")), str(receipt.get("leaf"))))
-        else:
-            answer.set_exception(errors.from_dict(error if isinstance(error, dict) else {}))
-
-    def _end(self) -> None:
-        with self._turn:
-            self._gone = True
-            waiting = list(self._waiting.values())
-            self._waiting.clear()
-        for answer in waiting:
-            answer.set_exception(_cut_off())
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell all who wait."""
+        del exc
+        self._transport = None
+        waiting, self._waiting = self._waiting, {}
+        for answer in waiting.values():
+            self._room.release()
+            if not answer.done():
+                answer.set_exception(cut_off())
 
 
-def _cut_off() -> NotRecorded:
+def request(draft: Draft, payloads: Mapping[str, bytes] | None, owner: Owner | None) -> dict[str, Json]:
+    """Say what is handed in; its number is added.
+
+    Args:
+        draft: The event.
+        payloads: Data to seal, by name.
+        owner: Whose data it is.
+
+    Returns:
+        The message.
+    """
+    return {
+        "draft": draft.to_json(),
+        "payloads": {name: base64.b64encode(data).decode() for name, data in (payloads or {}).items()},
+        "owner": None if owner is None else {"tenant": owner.tenant, "subject": owner.subject},
+    }
+
+
+def answered(message: dict[str, Json]) -> tuple[int, Receipt | HoldfastError]:
+    """Read an answer of the daemon's.
+
+    Args:
+        message: It.
+
+    Returns:
+        The request's number, -1 if it has none, and the receipt or the refusal.
+    """
+    number, receipt, error = message.get("id"), message.get("receipt"), message.get("error")
+    told = number if isinstance(number, int) else -1
+    if isinstance(receipt, dict) and isinstance(seq := receipt.get("seq"), int):
+        return told, Receipt(seq, str(receipt.get("time")), str(receipt.get("leaf")))
+    return told, errors.from_dict(error if isinstance(error, dict) else {})
+
+
+def cut_off() -> NotRecorded:
+    """Make what those are told whose daemon is gone.
+
+    Returns:
+        The error, not raised.
+    """
     return NotRecorded(
         "audit.cut-off", "The daemon no longer takes events.", remedy="Start the daemon again."
     )

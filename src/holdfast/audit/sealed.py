@@ -7,7 +7,8 @@ key of one class of payloads on one day (UTC, by the log's clock); each is 32 ra
 commitment's own nonce and the data, under HKDF-SHA-256 of both keys, bound to all that its path says.
 
 Order of operations of ``seal``: keys and folders are durable, then the payload is written, synced, and its folder synced; only
-then is the commitment given, which the log may hold from there on. A file that a crash left half written is named by no event.
+then may the log hold the commitment. Several payloads are all written before any is synced, so that the disk takes them together
+(``write`` and ``sync``). A file that a crash left half written is named by no event.
 Erasing a subject destroys its keys and moves it to the next generation, under which later payloads are sealed; shredding a
 class's old days destroys their keys; either leaves every proof in the log valid, and makes every copy of the ciphertexts
 worthless, those in backups too. Invariants: ``erase`` and ``shred`` may be repeated at any time, and finish what a crash
@@ -32,11 +33,12 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from holdfast.audit import commitment
+from holdfast.audit.syncing import Syncer, Written
 from holdfast.errors import NotFound, UntrustedRequest, VerificationFailed
 from holdfast.store import disk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from holdfast.store.disk import Disk
@@ -82,6 +84,7 @@ class SealedStore:
         self._generations: dict[str, int] = {}
         self._durable: OrderedDict[Path, bytes] = OrderedDict()  # keys that are known to be on disk
         self._folders: set[Path] = set()  # folders whose names are known to be on disk
+        self._syncer = Syncer(on)
 
     def subject_id(self, tenant: str, subject: str) -> str:
         """Name the one whose data is sealed under one key.
@@ -110,6 +113,27 @@ class SealedStore:
 
         Raises:
             UntrustedRequest: If the payload is too large, or the subject or class is none.
+            OSError: If the disk does not take it.
+        """
+        written = self.write(subject, name, data)
+        for error in self.sync([written]):
+            if error is not None:
+                raise error
+        return written.committed
+
+    def write(self, subject: str, name: str, data: bytes) -> Written:
+        """Seal data for a subject, without waiting for the disk.
+
+        Args:
+            subject: As ``subject_id`` names it.
+            name: One of ``CLASSES``.
+            data: The payload.
+
+        Returns:
+            What was written; its key is on disk.
+
+        Raises:
+            UntrustedRequest: If the payload is too large, or the subject or class is none.
         """
         if len(data) > MAX_PAYLOAD:
             raise UntrustedRequest(
@@ -130,8 +154,24 @@ class SealedStore:
         called = f"{subject}.{generation}.{committed.removeprefix('sha256:')}"
         bound = _bound(name, day, called)
         sealed = AESGCM(_derive(subjects_key, days_key, bound)).encrypt(random, nonce + data, bound)
-        self._write(folder / called, random + sealed)
-        return committed
+        handle = self._on.create(folder / called, 0o600)
+        try:
+            self._on.write(handle, random + sealed, 0)
+        except BaseException:
+            self._on.close(handle)
+            raise
+        return Written(committed, handle, folder)
+
+    def sync(self, written: Sequence[Written]) -> list[OSError | None]:
+        """Return when what was written is on disk, as far as the disk takes it.
+
+        Args:
+            written: What ``write`` gave; each once.
+
+        Returns:
+            For each, None, or why it is not on disk.
+        """
+        return self._syncer.sync(written)
 
     def unseal(self, subject: str, name: str, committed: str) -> bytes:
         """Open a sealed payload.
@@ -195,7 +235,10 @@ class SealedStore:
         _check(subject, CLASSES[0])
         with self._lock:
             self._generations[subject] = max(self._generations.get(subject, 0), until)
-            keys = self._destroy(self._keys, lambda name: _erased(_KEY_NAME, name, {subject: until}))
+        # From here on nobody makes a key of those generations. A million keys take seconds to list: the log waits for the lock.
+        old = [name for name in _names(self._keys) if _erased(_KEY_NAME, name, {subject: until})]
+        with self._lock:
+            keys = self._destroy(self._keys, old)
         return keys, self._remove_payloads({subject: until})
 
     def count(self, name: str, before: date) -> int:
@@ -236,7 +279,8 @@ class SealedStore:
         """
         old = [day for day in self._days(name) if day < before.isoformat()]
         with self._lock:
-            self._destroy(self._keys / "days", lambda key: key in {f"{name}.{day}" for day in old})
+            keys = {f"{name}.{day}" for day in old}
+            self._destroy(self._keys / "days", [key for key in _names(self._keys / "days") if key in keys])
             self._folders -= {self._payloads / name / day for day in old}
         removed = 0
         for folder in (self._payloads / name / day for day in old):
@@ -257,7 +301,7 @@ class SealedStore:
             self._generations.update(erased)
             for folder in (self._keys, self._keys / "days"):
                 disk.remove_drafts(folder, self._on)
-            self._destroy(self._keys, lambda name: _erased(_KEY_NAME, name, erased))
+            self._destroy(self._keys, [one for one in _names(self._keys) if _erased(_KEY_NAME, one, erased)])
         if erased:
             self._remove_payloads(erased)
         for name, before in shredded.items():
@@ -328,21 +372,16 @@ class SealedStore:
         self._on.sync_folder(folder.parent)
         self._folders.add(folder)
 
-    def _write(self, path: Path, data: bytes) -> None:
-        handle = self._on.create(path, 0o600)
-        try:
-            self._on.write(handle, data, 0)
-            self._on.sync(handle)
-        finally:
-            self._on.close(handle)
-        self._on.sync_folder(path.parent)
-
-    def _destroy(self, folder: Path, wanted: Callable[[str], bool]) -> int:
+    def _destroy(self, folder: Path, gone: Sequence[str]) -> int:
         """Overwrite and remove key files; gives how many. Called under the lock."""
-        gone = [name for name in _names(folder) if wanted(name)]
+        found = 0
         for name in gone:
             self._durable.pop(folder / name, None)
-            handle = self._on.open(folder / name)
+            try:
+                handle = self._on.open(folder / name)
+            except FileNotFoundError:
+                continue  # it was destroyed since it was listed
+            found += 1
             try:  # overwritten in place first, for media that honour it
                 self._on.write(handle, os.urandom(_KEY), 0)
                 self._on.sync(handle)
@@ -351,7 +390,7 @@ class SealedStore:
             self._on.unlink(folder / name)
         if gone:
             self._on.sync_folder(folder)
-        return len(gone)
+        return found
 
 
 def _names(folder: Path) -> list[str]:

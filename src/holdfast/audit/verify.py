@@ -54,7 +54,7 @@ ACT = re.compile(  # an act, or its one outcome, whose cause is the act's sequen
     r"(answer|audit\.(?:archive|backup|export|forget|rebuild|result)|bundle\.(?:admit|discard|import|reject"
     r"|rollback)|dataset\.prepare|eval\.run|exception\.grant|model\.(?:merge|quantize)"
     r"|release\.(?:approve|rollback)|report\.(?:receipt|residency)|request\.(?:grant|make)"
-    r"|sealed\.(?:erase|retention|unseal)|serve\.(?:change|start|stop)|store\.(?:gc|scrub)"
+    r"|sealed\.(?:erase|retention|unseal)|serve\.(?:change|request|start|stop)|store\.(?:gc|scrub)"
     r"|train\.(?:estimate|replay|run))(?:\.(done|failed|cancelled|interrupted))?"
 )
 _TEXT = rb'"[^"\\\x00-\x1f]*(?:\\.[^"\\\x00-\x1f]*)*"'

@@ -11,6 +11,7 @@ from holdfast.cli.figures import Bytes
 from holdfast.cli.group import Group
 from holdfast.cli.output import emit, json_option, size, table
 from holdfast.cli.servekeys import keys
+from holdfast.cli.service import STOPPED, space_told
 from holdfast.cli.usage import usage
 from holdfast.gguf import quantizations
 from holdfast.parts import record, records
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from holdfast.canonical import Json
 
 
-_HEAD = ("engine of", "state", "process", "memory", "context", "kv", "adapters", "deaths")
+_HEAD = ("engine of", "type", "state", "process", "memory", "context", "kv", "adapters", "deaths")
 
 
 @click.group(cls=Group)
@@ -28,7 +29,10 @@ def serve() -> None:
 
 
 _ADAPTERS = click.option(
-    "--adapter", "adapters", multiple=True, help="An adapter whose gate said go; may be given more than once."
+    "--adapter",
+    "adapters",
+    multiple=True,
+    help="An adapter whose gate said go: its run's number, its name or digest; may be given more than once.",
 )
 _TYPE = click.option(
     "--type",
@@ -79,7 +83,7 @@ def start(ctx: click.Context, /, *, as_json: bool, memory: int | None, **asked: 
 @json_option
 @click.pass_context
 def load(ctx: click.Context, /, *, as_json: bool, **asked: Json) -> None:
-    """Serve MODEL too, or more adapters of it; also brings back what was taken out."""
+    """Serve MODEL too, more adapters of it, or another type of it; also brings back what was taken out."""
     _change(ctx, "/v1/serving/load", _plain(asked), as_json)
 
 
@@ -99,6 +103,24 @@ def _plain(asked: dict[str, Json]) -> dict[str, Json]:
 def _change(ctx: click.Context, route: str, body: dict[str, Json], as_json: bool) -> None:  # noqa: FBT001 - an option
     result = connect.job(ctx, route, body)
     emit(result, as_json, lambda: [f"Serving at {result['address']}/v1", *_models(result["models"])])
+
+
+@serve.command()
+@json_option
+@click.pass_context
+def renew(ctx: click.Context, *, as_json: bool) -> None:
+    """Read the certificate and key of [serving.tls] again; who connects from now on gets them."""
+
+    async def work() -> dict[str, Json]:
+        async with connect.session(ctx) as client:
+            return await client.call("POST", "/v1/serving/renew")
+
+    result = connect.run(work())
+    emit(result, as_json, lambda: [_certificate(result)])
+
+
+def _certificate(shown: dict[str, Json]) -> str:
+    return f"Certificate {str(shown['certificate'])[:23]}, valid until {str(shown['until'])[:16].replace('T', ' ')} UTC."
 
 
 @serve.command()
@@ -147,8 +169,17 @@ def lines(found: dict[str, Json]) -> list[str]:
         *_models(found["models"]),
         *(f"  {alias} is not served: {why}" for alias, why in record(found["left_out"]).items()),
         *_engines(found),
+        *((_certificate(shown),) if (shown := record(found.get("certificate"))) else ()),
         "  ".join(figures),
+        *_silent(record(found.get("space"))),
     ]
+
+
+def _silent(space: dict[str, Json]) -> list[str]:
+    """Tell why applications get no answer though engines run: the log can't take what they ask."""
+    if not space or (space["level"] != STOPPED and not space["failure"]):
+        return []
+    return [f"Nothing is answered: {space_told(space)}"]
 
 
 def _engines(found: dict[str, Json]) -> list[str]:
@@ -159,6 +190,7 @@ def _engines(found: dict[str, Json]) -> list[str]:
         rows.append(
             (
                 str(models[0]) if isinstance(models, list) and models else str(one["engine"]),
+                str(one["quantization"] or ""),
                 str(one["state"]),
                 str(one["pid"] or ""),
                 size(total) if isinstance(total, int) else "",

@@ -11,6 +11,7 @@ from holdfast.cli.group import Group
 from holdfast.cli.output import emit, json_option, plain, records
 from holdfast.parts import record
 from holdfast.parts import records as rows_of
+from holdfast.serving.quota import MAX_PARALLEL, MAX_REQUESTS, MAX_TOKENS
 
 if TYPE_CHECKING:
     from holdfast.canonical import Json
@@ -52,9 +53,13 @@ def keys() -> None:
     multiple=True,
     help="What it is for: inference unless given; may be given more than once.",
 )
-@click.option("--requests-per-minute", type=click.IntRange(min=1), help="Requests within any minute.")
-@click.option("--tokens-per-day", type=click.IntRange(min=1), help="Tokens read and written in a day (UTC).")
-@click.option("--parallel", type=click.IntRange(min=1), help="Requests at once.")
+@click.option(
+    "--requests-per-minute", type=click.IntRange(1, MAX_REQUESTS), help="Requests within any minute."
+)
+@click.option(
+    "--tokens-per-day", type=click.IntRange(1, MAX_TOKENS), help="Tokens read and written in a day (UTC)."
+)
+@click.option("--parallel", type=click.IntRange(1, MAX_PARALLEL), help="Requests at once.")
 @json_option
 @click.pass_context
 def create(  # noqa: PLR0917 - click passes arguments by name

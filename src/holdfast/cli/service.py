@@ -27,6 +27,7 @@ STOP_SECONDS = 60.0  # for a daemon to end its workers
 LOG_FILE = "daemon.log"
 LOG_TAIL = 2000  # characters of the daemon's log that are shown when it does not start
 READY = "ready"
+STOPPED = "stopped"  # the log's level of space at which no act begins
 
 _STARTED: list[
     subprocess.Popen[bytes]
@@ -235,6 +236,9 @@ def stop(home: Home) -> int:
                 "daemon.stop", f"The daemon ({pid}) does not end.", remedy="Look at its log."
             )
         time.sleep(0.05)
+    for process in [one for one in _STARTED if one.pid == pid]:
+        process.wait()
+        _STARTED.remove(process)
     return pid
 
 
@@ -294,7 +298,7 @@ def status(ctx: click.Context, *, as_json: bool) -> None:
             told.append(f"log         {log['size']} events, root {str(log['root'])[:16]}…")
         space = found["space"]
         if isinstance(space, dict) and (space["failure"] or space["level"] != "ample"):
-            told.append(f"SPACE       {_space(space)}")
+            told.append(f"SPACE       {space_told(space)}")
         if isinstance(serving, dict):
             told.append(f"serving     {serving['address'] or 'nothing'}")
         if isinstance(jobs, list):
@@ -324,12 +328,19 @@ def status(ctx: click.Context, *, as_json: bool) -> None:
     emit(found, as_json, lines)
 
 
-def _space(space: dict[str, Json]) -> str:
-    """Say what the audit log lacks."""
+def space_told(space: dict[str, Json]) -> str:
+    """Say what the audit log lacks.
+
+    Args:
+        space: What the daemon says of its space, which is not ample.
+
+    Returns:
+        A clause: whether acts begin, how much is free, and what to do.
+    """
     free, low, reserve = (int(str(space[name])) for name in ("free", "low", "reserve"))
     if space["failure"]:
         return f"{space['failure']} {size(free)} free; it is opened again by itself when it can be written."
-    if space["level"] == "stopped":
+    if space["level"] == STOPPED:
         return f"no acts begin: {size(free)} free beside the audit log, less than its reserve of {size(reserve)}; free some space"
     return f"low: {size(free)} free beside the audit log, less than {size(low)}; acts stop at {size(reserve)}"
 

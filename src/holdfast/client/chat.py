@@ -99,7 +99,7 @@ def ask(
     """Ask one question at temperature 0.
 
     Args:
-        address: Scheme, host and port of the endpoint.
+        address: Scheme, host and port of the endpoint, with or without /v1 behind them.
         key: An application's key.
         model: Model id; None for the first that the key opens.
         question: What the user says.
@@ -116,9 +116,11 @@ def ask(
         UntrustedRequest: If the request is refused.
         DaemonUnreachable: If nobody answers there.
         OperationFailed: If there is no answer now, or it broke off.
+        UsageRefused: If the address is none, or a file of ``trust`` can't be used.
     """
     import openai
 
+    address = _endpoint(address)
     transport = openai.DefaultHttpxClient(verify=trust.context(), trust_env=False)
     with openai.OpenAI(
         base_url=f"{address}/v1", api_key=key, timeout=TIMEOUT, max_retries=0, http_client=transport
@@ -127,6 +129,17 @@ def ask(
             return _ask(client, model or _first(client), question, max_tokens, on_text)
         except openai.APIError as error:
             raise _told(error, address) from error
+
+
+def _endpoint(address: str) -> str:
+    """Take /v1 off an address, which is shown with it, and refuse what is none."""
+    if not address.startswith(("http://", "https://")):
+        raise UsageRefused(
+            "ask.address",
+            f"{address[:200]!r} is not the address of an endpoint.",
+            remedy="Write it as `holdfast serve status` shows it, with http:// or https:// before the host.",
+        )
+    return address.rstrip("/").removesuffix("/v1")
 
 
 def _first(client: openai.OpenAI) -> str:
@@ -189,6 +202,12 @@ def _told(error: openai.APIError, address: str) -> UntrustedRequest | OperationF
                 f"The certificate of {address} is not trusted.",
                 remedy="Name the site's authority with --ca FILE, and the host as its certificate does.",
             )
+        if "WRONG_VERSION_NUMBER" in str(error.__cause__):
+            return DaemonUnreachable(
+                "ask.no-tls",
+                f"What answers at {address} speaks no TLS.",
+                remedy="Give the address as `holdfast serve status` shows it.",
+            )
         if type(error.__cause__).__name__ in _HUNG_UP:
             return DaemonUnreachable(
                 "ask.hung-up",
@@ -216,7 +235,7 @@ def _told(error: openai.APIError, address: str) -> UntrustedRequest | OperationF
         return UntrustedRequest(
             "ask.refused",
             f"The request was refused: {told or error.message}",
-            remedy="Correct the question or the model's name.",
+            remedy="Correct what it names: the question, the model, or the length of the answer.",
         )
     return OperationFailed(
         "ask.broken", f"The answer broke off: {told or error.message}", remedy="Ask again."

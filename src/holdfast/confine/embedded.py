@@ -99,7 +99,7 @@ class EmbeddedLauncher:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                env=environment(spec.threads),
+                env=environment(spec.threads, huge_pages=spec.huge_pages),
                 cwd="/",
                 pass_fds=(control_child.fileno(), channel_child.fileno(), *spec.fds.values()),
             )
@@ -193,15 +193,18 @@ class EmbeddedLauncher:
         }
 
 
-def environment(threads: int) -> Mapping[str, str]:
+def environment(threads: int, *, huge_pages: bool = False) -> Mapping[str, str]:
     """Make a worker's environment, of which nothing comes from the daemon's.
 
     Args:
         threads: Threads of numerical libraries.
+        huge_pages: Whether large memory comes in huge pages where the kernel gives them on request.
 
     Returns:
         All variables.
     """
+    # The GNU C Library's manual, "Memory Allocation Tunables"; others, and those before 2.35, pass over it.
+    tunables = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"} if huge_pages else {}
     numerical = ("OMP", "MKL", "OPENBLAS", "NUMEXPR", "VECLIB_MAXIMUM", "RAYON", "POLARS_MAX", "BLIS")
     return {
         "PATH": "/usr/bin:/bin",
@@ -216,6 +219,7 @@ def environment(threads: int) -> Mapping[str, str]:
         "TOKENIZERS_PARALLELISM": "false",
         "PYTHONUNBUFFERED": "1",  # what a killed worker had printed is in its log
         "PYTHONHASHSEED": "0",  # sets of text iterate alike in every run
+        **tunables,
         **{f"{name}_NUM_THREADS": str(threads) for name in numerical},
     }
 

@@ -61,6 +61,8 @@ class WorkerSpec:
         fds: Names and descriptors that are inherited; the order's ``fds`` says their numbers.
         limits: How much it may use.
         threads: Threads of numerical libraries; part of what makes a run reproducible.
+        huge_pages: Whether large memory comes in huge pages where the kernel gives them on request: for workers that read
+            much of it over and over, as an engine reads its weights for each token.
         devices: Names of nodes in ``/dev`` that are shown besides the standard ones; see ``gpu.nodes``. Who has any may also
             do what CUDA insists on: name its threads, and listen on a packet socket to which nobody can connect.
     """
@@ -71,6 +73,7 @@ class WorkerSpec:
     fds: Mapping[str, int] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
     threads: int = 1
+    huge_pages: bool = False
     devices: tuple[str, ...] = ()
 
 

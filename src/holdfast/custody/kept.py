@@ -36,6 +36,11 @@ PASSING = frozenset(  # what may leave the site's own disk: it says who came and
         "audit.refused",
         "daemon.heartbeat",
         "serve.refused",
+        "serve.request",
+        "serve.request.cancelled",
+        "serve.request.done",
+        "serve.request.failed",
+        "serve.request.interrupted",
         "session.closed",
         "session.opened",
     }

@@ -58,7 +58,7 @@ from holdfast.daemon.peers import PeerProtocol
 from holdfast.daemon.recorder import DAEMON, Recorder, SyncRelay
 from holdfast.daemon.refusals import Refusals
 from holdfast.daemon.runs import folders
-from holdfast.daemon.serve import door, keystore
+from holdfast.daemon.serve import keystore
 from holdfast.daemon.serve.serving import Serving
 from holdfast.daemon.services import Services
 from holdfast.daemon.sessions import Sessions
@@ -201,7 +201,6 @@ async def opened(home: Home, clocks: Callable[[], Reading] = read_clocks) -> Asy
         pulse = Pulse(clocks, site.audit.heartbeat_seconds)
         try:
             relay.attach(asyncio.get_running_loop(), services.recorder)
-            door.sweep(services)
             await _begin(services, pulse)
             watching = {
                 asyncio.create_task(revocations.watch(services), name="revocations"),

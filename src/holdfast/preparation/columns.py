@@ -46,7 +46,8 @@ def read(file: BinaryIO, name: str, sink: Sink) -> None:
     """
     try:
         _read(file, name, sink)
-    except (pa.ArrowException, OSError, MemoryError, OverflowError) as error:
+    # A damaged schema may name columns by what is no UTF-8.
+    except (pa.ArrowException, OSError, MemoryError, OverflowError, UnicodeDecodeError) as error:
         why = str(error).split("\n", 1)[0][:200] or type(error).__name__
         raise unreadable(name, f"it is no sound Parquet file: {why}") from error
 

@@ -27,6 +27,7 @@ COUNTED = {  # events that count refusals, and who was refused where the event n
     "access.refused": "without a session",
     "serve.refused": "applications",
 }
+ASKED = "serve.request"  # what an application asked for that no model was asked; refused if it failed
 ROLES = frozenset(role.value for role in Role)  # others are roles of the appliance and of applications
 _OTHER = "(others)"
 
@@ -284,7 +285,7 @@ class Endings:
         Args:
             seen: The event.
         """
-        if seen.outcome not in (None, "done"):
+        if seen.outcome not in (None, "done") and not _turned_away(seen):
             self._endings.at((seen.action, seen.outcome)).add(seen)
 
     def rows(self) -> list[Row]:
@@ -320,6 +321,9 @@ class Refusals:
             self._access.at(group).add(seen)
         elif seen.action in COUNTED:
             self._take_counted(seen)
+        elif _turned_away(seen):
+            why, route = reading.text(params.get("error")), reading.text(params.get("route"))
+            self._access.at((seen.person, why, route)).add(seen)
         elif seen.action == "worker.denied":
             group = (
                 reading.text(params.get("worker")),
@@ -370,3 +374,8 @@ class Refusals:
             One row per kind of worker, system call and destination.
         """
         return self._workers.rows()
+
+
+def _turned_away(seen: View) -> bool:
+    """Tell whether an event says that an application was refused what it asked for."""
+    return seen.action == ASKED and seen.outcome == "failed"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from holdfast.report import reading, wording
+from holdfast.report import wording
 from holdfast.report.blocks import rows_of, table
 
 if TYPE_CHECKING:
@@ -30,16 +30,8 @@ def releases(facts: Row) -> dict[str, Json]:
             f"{wording.said(row.get('kind'))} {wording.short(row.get('product'))}",
             wording.short(row.get("run")),
             f"{wording.said(row.get('requester'))}, {wording.when(row)}",
-            _decided(row),
+            wording.decision(row) or "nobody yet",
             wording.said(row.get("state")),
         ],
         "Nothing was released.",
     )
-
-
-def _decided(row: Row) -> str:
-    decision = reading.mapping(row.get("decision"))
-    if not decision:
-        return "nobody yet"
-    reason = reading.text(decision.get("reason"))
-    return f"{wording.said(decision.get('by'))}, {wording.when(decision)}{f': {reason}' if reason else ''}"

@@ -8,35 +8,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from holdfast.report import reading
+from holdfast.report.decisions import Folding, decide
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from holdfast.report.custody import Row
+    from holdfast.report.decisions import Folds
     from holdfast.report.reading import View
 
 
-class Releases:
+class Releases(Folding):
     """Proposals, approvals, refusals and rollbacks."""
 
     def __init__(self) -> None:
         self._rows: dict[int, Row] = {}
-        self._folds: dict[tuple[str, str | None], Callable[[View], object]] = {
+        folds: Folds = {
             ("release.proposed", None): self._proposed,
             ("release.approve", "done"): self._approved,
-            ("release.refused", None): lambda seen: self._decide(seen, "refused"),
+            ("release.refused", None): lambda seen: decide(self._rows, seen, "refused"),
             ("release.rollback", "done"): self._rolled_back,
         }
-
-    def take(self, seen: View) -> None:
-        """Fold one event.
-
-        Args:
-            seen: The event.
-        """
-        fold = self._folds.get((seen.action, seen.outcome))
-        if fold is not None:
-            fold(seen)
+        super().__init__(folds)
 
     def rows(self) -> list[Row]:
         """List releases.
@@ -62,21 +53,8 @@ class Releases:
                 **seen.origin(),
             }
 
-    def _decide(self, seen: View, state: str) -> Row | None:
-        request = reading.whole(seen.params.get("request"))
-        row = self._rows.get(request) if request is not None else None
-        if row is None or row["decision"] is not None:
-            return None
-        row["state"] = state
-        row["decision"] = {
-            "by": seen.person,
-            "reason": reading.text(seen.params.get("reason")),
-            **seen.origin(),
-        }
-        return row
-
     def _approved(self, seen: View) -> None:
-        row = self._decide(seen, "in force")
+        row = decide(self._rows, seen, "in force")
         if row is None:
             return
         for other in self._of(row["alias"], "in force"):

@@ -83,8 +83,5 @@ def safeguards(facts: Row) -> dict[str, Json]:
 
 
 def _decided(row: Row) -> str:
-    decision = reading.mapping(row.get("decision"))
-    if not decision:
-        return f"{wording.said(row.get('state'))}, not decided"
-    reason = f": {wording.said(decision.get('reason'))}" if decision.get("reason") else ""
-    return f"{wording.said(row.get('state'))} by {wording.said(decision.get('by'))}, {wording.when(decision)}{reason}"
+    state, decision = wording.said(row.get("state")), wording.decision(row)
+    return f"{state} by {decision}" if decision else f"{state}, not decided"

@@ -9,42 +9,33 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from holdfast.report import reading
+from holdfast.report.decisions import Folding, decide
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from holdfast.report.custody import Row
+    from holdfast.report.decisions import Folds
     from holdfast.report.reading import View
 
 
-class Safeguards:
+class Safeguards(Folding):
     """Rules that two people lifted, artefacts that may not be used, inventories that left."""
 
     def __init__(self) -> None:
         self._exceptions: dict[int, Row] = {}
         self._revocations: dict[str, Row] = {}
         self._inventories: dict[int, Row] = {}
-        self._folds: dict[tuple[str, str | None], Callable[[View], object]] = {
+        folds: Folds = {
             ("exception.asked", None): self._asked,
-            ("exception.grant", "done"): lambda seen: self._decide(self._exceptions, seen, "granted"),
-            ("exception.refused", None): lambda seen: self._decide(self._exceptions, seen, "refused"),
+            ("exception.grant", "done"): lambda seen: decide(self._exceptions, seen, "granted"),
+            ("exception.refused", None): lambda seen: decide(self._exceptions, seen, "refused"),
             ("revocation.listed", None): self._listed,
             ("artefact.revoked", None): self._concerned,
             ("request.make", "done"): self._made,
             ("request.grant", "done"): self._let_out,
-            ("request.refused", None): lambda seen: self._decide(self._inventories, seen, "refused"),
+            ("request.refused", None): lambda seen: decide(self._inventories, seen, "refused"),
             ("request.fetched", None): self._fetched,
         }
-
-    def take(self, seen: View) -> None:
-        """Fold one event.
-
-        Args:
-            seen: The event.
-        """
-        fold = self._folds.get((seen.action, seen.outcome))
-        if fold is not None:
-            fold(seen)
+        super().__init__(folds)
 
     def exceptions(self) -> list[Row]:
         """List exceptions.
@@ -83,20 +74,6 @@ class Safeguards:
                 "decision": None,
                 **seen.origin(),
             }
-
-    @staticmethod
-    def _decide(rows: dict[int, Row], seen: View, state: str) -> Row | None:
-        request = reading.whole(seen.params.get("request"))
-        row = rows.get(request) if request is not None else None
-        if row is None or row["decision"] is not None:
-            return None
-        row["state"] = state
-        row["decision"] = {
-            "by": seen.person,
-            "reason": reading.text(seen.params.get("reason")),
-            **seen.origin(),
-        }
-        return row
 
     def _listed(self, seen: View) -> None:
         entries = seen.params.get("entries")
@@ -142,7 +119,7 @@ class Safeguards:
         }
 
     def _let_out(self, seen: View) -> None:
-        row = self._decide(self._inventories, seen, "let out")
+        row = decide(self._inventories, seen, "let out")
         if row is not None:
             row["document"] = reading.digest(seen.params.get("document"))
 

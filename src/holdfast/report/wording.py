@@ -212,6 +212,22 @@ def when(row: object) -> str:
     return time(reading.mapping(row).get("time"))
 
 
+def decision(row: object) -> str:
+    """Say who decided, when, and why.
+
+    Args:
+        row: A row with ``decision``.
+
+    Returns:
+        The text; empty if nobody did.
+    """
+    found = reading.mapping(reading.mapping(row).get("decision"))
+    if not found:
+        return ""
+    reason = f": {said(found['reason'])}" if found.get("reason") else ""
+    return f"{said(found.get('by'))}, {when(found)}{reason}"
+
+
 def receipt(row: object) -> str:
     """Write where an event stands in the log.
 

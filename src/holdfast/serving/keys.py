@@ -212,7 +212,7 @@ def parse_grant(value: object) -> Grant:
     if not isinstance(identity, str) or not _ID.fullmatch(identity):
         raise _bad(f"its id is not {2 * ID_BYTES} hexadecimal digits")
     if not is_name(tenant):
-        raise _bad("its tenant is not a short printable name without / : @")
+        raise _bad("its tenant is not a short printable name without / : @", "Name the tenant otherwise.")
     if not isinstance(models, list) or len(models) > MAX_NAMED:
         raise _bad(f"its models are not a list of at most {MAX_NAMED} ids")
     for name in models:
@@ -230,7 +230,10 @@ def _require_pattern(name: object) -> None:
     if not isinstance(name, str) or not 0 < len(name) <= MAX_ID or not name.isprintable():
         raise _bad("one of its models is not a model id")
     if "*" in name.removesuffix(ADAPTERS) and name != ANY:
-        raise _bad(f"{name[:60]!r} is neither a model id, nor a base with {ADAPTERS} behind it, nor {ANY}")
+        raise _bad(
+            f"{name[:60]!r} is neither a model id, nor a base with {ADAPTERS} behind it, nor {ANY}",
+            "Write a model id as `holdfast serve status` lists it; only BASE:* and * stand for several.",
+        )
     if name == ADAPTERS:
         raise _bad(f"{ADAPTERS} has no base before it")
 
@@ -328,7 +331,5 @@ def _hash(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _bad(why: str) -> UntrustedRequest:
-    return UntrustedRequest(
-        "serve.key", f"An API key is refused: {why}.", remedy="Create one with `holdfast serve keys create`."
-    )
+def _bad(why: str, remedy: str = "Create one with `holdfast serve keys create`.") -> UntrustedRequest:
+    return UntrustedRequest("serve.key", f"An API key is refused: {why}.", remedy=remedy)

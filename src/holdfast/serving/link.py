@@ -220,24 +220,6 @@ class Accepted:
 
 
 @dataclass(frozen=True)
-class Failed:
-    """A request came to nothing."""
-
-    id: int
-    error: HoldfastError
-
-    def __eq__(self, other: object) -> bool:
-        """Compare by what crosses the link."""
-        return (
-            isinstance(other, Failed)
-            and self.id == other.id
-            and self.error.to_dict() == other.error.to_dict()
-        )
-
-    __hash__ = None  # type: ignore[assignment]  # errors have no hash by value
-
-
-@dataclass(frozen=True)
 class Alternative:
     """A token that might have been."""
 
@@ -317,6 +299,32 @@ class Done:
     first_ms: int
     processor_ms: float
     cancelled: bool = False
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A request came to nothing, or to no more.
+
+    Args:
+        id: The request's number.
+        error: Why.
+        took: What it took until then, if computing had begun; the same number stands in it.
+    """
+
+    id: int
+    error: HoldfastError
+    took: Done | None = None
+
+    def __eq__(self, other: object) -> bool:
+        """Compare by what crosses the link."""
+        return (
+            isinstance(other, Failed)
+            and self.id == other.id
+            and self.error.to_dict() == other.error.to_dict()
+            and self.took == other.took
+        )
+
+    __hash__ = None  # type: ignore[assignment]  # errors have no hash by value
 
 
 Event = Piece | End | Done

@@ -145,7 +145,7 @@ def _accepted(data: dict[str, Json]) -> link.Accepted:
 
 
 def _failed(data: dict[str, Json]) -> link.Failed:
-    found = Fields(data, "a reply", frozenset({"id", "failed"}))
+    found = Fields(data, "a reply", frozenset({"id", "failed", "took"}))
     inner = Fields(found.raw("failed"), "an error", _ERROR)
     fields = inner.raw("fields")
     if type(fields) is not dict or len(fields) > MAX_FIELDS or not all(map(_scalar, fields.values())):
@@ -154,7 +154,8 @@ def _failed(data: dict[str, Json]) -> link.Failed:
         "fields": fields,
         **{name: inner.text(name, MAX_SCALAR) for name in ("type", "key", "message", "remedy")},
     }
-    return link.Failed(_id(found), from_dict(plain))
+    number, took = _id(found), found.raw("took")
+    return link.Failed(number, from_dict(plain), None if took is None else _counts(number, took))
 
 
 def _scalar(value: Json) -> bool:
@@ -232,10 +233,14 @@ def _event(data: Json) -> link.Event:
         except ValueError as error:
             raise broken("an answer ended in a way that there is not") from error
     found = Fields(data, "an event", _DONE)
-    counts = Fields(found.raw("done"), "done", _COUNTS)
+    return _counts(_id(found), found.raw("done"))
+
+
+def _counts(number: int, data: Json) -> link.Done:
+    counts = Fields(data, "what a request took", _COUNTS)
     return link.Done(
-        id=_id(found),
-        prompt_tokens=counts.whole("prompt_tokens", 0, MAX_TOKENS),
+        id=number,
+        prompt_tokens=counts.whole("prompt_tokens", 0, link.MAX_INPUTS * MAX_TOKENS),
         cached_tokens=counts.whole("cached_tokens", 0, MAX_TOKENS),
         completion_tokens=counts.whole("completion_tokens", 0, link.MAX_CHOICES * MAX_TOKENS),
         milliseconds=counts.whole("milliseconds", 0, MAX_MILLISECONDS),

@@ -13,8 +13,21 @@ from holdfast.serving import link
 from holdfast.serving.fields import broken
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from holdfast.canonical import Json
 
+    _Single = (
+        link.Request
+        | link.Up
+        | link.Accepted
+        | link.Failed
+        | link.Embedded
+        | link.Tokenized
+        | link.Detokenized
+    )
+
+_STRING = json.encoder.encode_basestring
 _JSON = json.JSONEncoder(ensure_ascii=False, check_circular=False, allow_nan=False, separators=(",", ":"))
 
 
@@ -32,7 +45,8 @@ def pack(message: link.Request | link.Reply) -> bytes:
             surrogate pair.
     """
     try:
-        body = _JSON.encode(_plain(message)).encode("utf-8")
+        text = _events(message.events) if isinstance(message, link.Events) else _JSON.encode(_plain(message))
+        body = text.encode("utf-8")
     except (ValueError, UnicodeEncodeError) as error:
         raise broken(f"it can't be written ({error})") from error
     if len(body) > MAX_FRAME:
@@ -40,14 +54,24 @@ def pack(message: link.Request | link.Reply) -> bytes:
     return len(body).to_bytes(HEAD, "big") + body
 
 
-def _plain(message: link.Request | link.Reply) -> Json:  # noqa: C901, PLR0912 - one branch per message
+def _events(events: Iterable[link.Event]) -> str:
+    """Write a step's frame; nearly all of what an engine says is plain pieces, so these are written without a detour."""
+    return '{"events":[' + ",".join(map(_written, events)) + "]}"
+
+
+def _written(event: link.Event) -> str:
+    if isinstance(event, link.Piece) and not event.logprobs:
+        return f'{{"id":{event.id},"choice":{event.choice},"text":{_STRING(event.text)}}}'
+    return _JSON.encode(_event(event))
+
+
+def _plain(message: _Single) -> Json:  # noqa: C901 - one branch per message
     match message:
-        case link.Events(events):
-            return {"events": [_event(event) for event in events]}
         case link.Accepted(number, count):
             return {"id": number, "accepted": {"prompt_tokens": count}}
-        case link.Failed(number, error):
-            return {"id": number, "failed": error.to_dict()}  # type: ignore[dict-item]  # fields are JSON by their type
+        case link.Failed(number, error, took):
+            told = {"failed": error.to_dict(), "took": None if took is None else _counts(took)}
+            return {"id": number, **told}  # type: ignore[dict-item]  # an error's fields are JSON by their type
         case link.Generate():
             return _generate(message)
         case link.Cancel(number):
@@ -63,8 +87,8 @@ def _plain(message: link.Request | link.Reply) -> Json:  # noqa: C901, PLR0912 -
         case link.Embed(number, tenant, inputs):
             return {"op": "embed", "id": number, "tenant": tenant, "inputs": [_prompt(one) for one in inputs]}
         case link.Embedded(number, vectors, count, spent):
-            told: dict[str, Json] = {"vectors": list(vectors), "prompt_tokens": count, "processor_ms": spent}
-            return {"id": number, "embedded": told}
+            made: dict[str, Json] = {"vectors": list(vectors), "prompt_tokens": count, "processor_ms": spent}
+            return {"id": number, "embedded": made}
         case link.Forget(tenant):
             return {"op": "forget", "tenant": tenant}
         case link.Up():
@@ -114,9 +138,13 @@ def _event(event: link.Event) -> Json:
         case link.End(number, choice, ending):
             return {"id": number, "choice": choice, "end": ending.value}
         case link.Done():
-            counts: dict[str, Json] = dict(vars(event))
-            del counts["id"]
-            return {"id": event.id, "done": counts}
+            return {"id": event.id, "done": _counts(event)}
+
+
+def _counts(done: link.Done) -> dict[str, Json]:
+    counts: dict[str, Json] = dict(vars(done))
+    del counts["id"]
+    return counts
 
 
 def _logprob(one: link.Logprob) -> Json:

@@ -1,11 +1,11 @@
 """How much one key may ask for: requests in any minute, tokens on a day, requests at once. Pure: the clocks are injected.
 
 Order of operations for one request: ``begin`` counts it or refuses it; ``accept`` counts its prompt and sets aside what its
-answer may take; ``end`` counts what the answer took and gives the rest back. Invariants: in no 60 seconds more requests begin than
-a key's quota says, wherever the 60 seconds are cut, and no sooner and no later than it is told may a refused one come again;
-what is counted and set aside never exceeds the tokens of the day, so that the day's quota holds however many answers are under way;
-what is refused counts for nothing; a day never comes twice, also when the clock is set back. The day is that of UTC. Belongs to
-one event loop.
+answer may take; ``end`` counts what the answer took and gives the rest back. What no model is asked is counted by ``count`` alone.
+Invariants: in no 60 seconds more requests begin than a key's quota says, wherever the 60 seconds are cut, and no sooner and no
+later than it is told may a refused one come again; what is counted and set aside never exceeds the tokens of the day, so that the
+day's quota holds however many answers are under way; what is refused here counts for nothing; a day never comes twice, also when
+the clock is set back. The day is that of UTC. Belongs to one event loop.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 WINDOW = 60 * 10**9  # nanoseconds in which requests are counted
 DAY = 86_400  # seconds
 MAX_REQUESTS = 60_000  # a minute, of one key; their moments are held, and no appliance answers as many
+MAX_UNASKED = 600  # a minute, of a key without that quota, that no model is asked: each is two events, 1.5 KB of the log
 MAX_TOKENS = 10**12  # a day; a hundred times what the fastest appliances compute
 MAX_PARALLEL = 4096  # requests at once; no more than can wait in a queue
 LIMITS = {"requests_per_minute": MAX_REQUESTS, "tokens_per_day": MAX_TOKENS, "parallel": MAX_PARALLEL}
@@ -180,15 +181,7 @@ class Quotas:
         taken, now = self._taken.setdefault(key, _Taken()), self._monotonic()
         if quota.tokens_per_day is not None and taken.tokens >= quota.tokens_per_day:
             raise self._spent(quota.tokens_per_day)
-        wait = _wait(taken.begun, quota.requests_per_minute, now)
-        if wait:
-            raise OverQuota(
-                "serve.quota-requests",
-                f"This key may begin {quota.requests_per_minute} requests in a minute.",
-                remedy=f"Try again in {wait} seconds.",
-                retry_after=wait,
-                code="rate_limit_exceeded",
-            )
+        _require_room(taken.begun, quota.requests_per_minute, now)
         if quota.parallel is not None and taken.running >= quota.parallel:
             raise OverQuota(
                 "serve.quota-parallel",
@@ -201,6 +194,32 @@ class Quotas:
             taken.begun.append(now)
         taken.running += 1
         return Ticket(self, key, quota)
+
+    def count(self, key: str, quota: Quota) -> None:
+        """Count a request that no model is asked, or refuse it: those of a key without a quota are bounded too.
+
+        Args:
+            key: The key's id.
+            quota: What it may take.
+
+        Raises:
+            OverQuota: If the key has had all requests that it may have for the time being.
+        """
+        self._today()
+        taken, now = self._taken.setdefault(key, _Taken()), self._monotonic()
+        if quota.requests_per_minute is None:
+            wait = _wait(taken.begun, MAX_UNASKED, now)
+            if wait:
+                raise OverQuota(
+                    "serve.unasked",
+                    f"This key has had {MAX_UNASKED} requests in a minute that asked no model, or were refused.",
+                    remedy=f"Try again in {wait} seconds, with what is not refused.",
+                    retry_after=wait,
+                    code="rate_limit_exceeded",
+                )
+        else:
+            _require_room(taken.begun, quota.requests_per_minute, now)
+        taken.begun.append(now)
 
     def take(self, key: str, quota: Quota, prompt: int, most: int) -> None:
         """Count a prompt and set tokens aside; called by tickets.
@@ -317,10 +336,21 @@ def day_number(day: str) -> int:
         raise _malformed(f"{day[:20]!r} is no day") from error
 
 
-def _wait(begun: deque[int], limit: int | None, now: int) -> int:
+def _require_room(begun: deque[int], limit: int | None, now: int) -> None:
+    """Refuse a request for which there is no place in the window."""
+    wait = 0 if limit is None else _wait(begun, limit, now)
+    if wait:
+        raise OverQuota(
+            "serve.quota-requests",
+            f"This key may begin {limit} requests in a minute.",
+            remedy=f"Try again in {wait} seconds.",
+            retry_after=wait,
+            code="rate_limit_exceeded",
+        )
+
+
+def _wait(begun: deque[int], limit: int, now: int) -> int:
     """Tell how many whole seconds a request has to wait for its place in the window; forgets what has left it."""
-    if limit is None:
-        return 0
     while begun and now - begun[0] >= WINDOW:
         begun.popleft()
     if len(begun) < limit:

@@ -1,8 +1,9 @@
 """The engine worker: computes the answers of one set of weights.
 
-Order: ``{"model": serving.spec.ModelSpec, "limits": serving.spec.Limits, "threads": n, "memory_bytes": n, "fds": {"link": n,
-"files": n}}``. It refuses what does not fit into its memory before the model is opened, loads it, and says so with the
-progress step ``ready``, whose ``memory`` holds ``weights``, ``cache``, ``compute`` and ``total`` in bytes. Then it answers the
+Order: ``{"model": serving.spec.ModelSpec, "limits": serving.spec.Limits, "threads": n, "memory_bytes": n, "measured":
+serving.measured.Measured or null, "fds": {"link": n, "files": n}}``. It refuses what does not fit into its memory before the
+model is opened, loads it, measures it unless ``measured`` still holds, and says so with the progress step ``ready``, whose
+``memory`` holds ``weights``, ``cache``, ``compute`` and ``total`` in bytes, and whose ``measured`` is to be kept. Then it answers the
 front over the link (``serving.link``). Requests of the daemon, each answered by ``{"id", "reply"}`` or ``{"id", "error"}``:
 
 - ``{"op": "attach", "lane", "scale"}`` serves an adapter, whose file came before as one datagram on ``files``: ``{"lane",
@@ -31,7 +32,7 @@ from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from holdfast.errors import HoldfastError, UsageRefused
-from holdfast.serving import spec
+from holdfast.serving import measured, spec
 from holdfast.serving.engine.files import Files
 from holdfast.serving.engine.host import Host
 from holdfast.workers.inherited import sockets
@@ -62,9 +63,10 @@ def main(channel: Channel, order: dict[str, Json]) -> dict[str, Json]:
     model, limits = spec.parse_model(order.get("model")), spec.parse_limits(order.get("limits"))
     sock, files = sockets(order.get("fds"), "link", "files")
     threads, budget = asked.count("threads", os.cpu_count() or 1), asked.count("memory_bytes", 1)
+    kept = measured.parse(order.get("measured"))
     sys.setswitchinterval(SWITCH_SECONDS)
     with sock, files:
-        return _serve(channel, Host(model, limits, threads, budget), sock, files)
+        return _serve(channel, Host(model, limits, threads, budget, kept), sock, files)
 
 
 def _serve(channel: Channel, host: Host, sock: socket.socket, files: socket.socket) -> dict[str, Json]:
@@ -74,7 +76,8 @@ def _serve(channel: Channel, host: Host, sock: socket.socket, files: socket.sock
             target=_listen, args=(channel, host, Files(files)), name="requests", daemon=True
         ).start()
         gc.freeze()  # what is loaded stays; looking through it for garbage would hold up steps
-        channel.progress("ready", 1, 1, memory=host.need.plain(1, 0))
+        found = None if host.measured is None else host.measured.plain()
+        channel.progress("ready", 1, 1, memory=host.need.plain(1, 0), measured=found)
         host.run(sock)
     finally:
         host.close()

@@ -1,12 +1,13 @@
 """The front of serving: answers applications over HTTP on a listening socket that it inherits; engines compute elsewhere.
 
 Order: ``{"settings": serving.spec.Settings, "withdrawn": {id: {"message", "remedy"}}, "keys": [serving.keys.ApiKey …], "used":
-{"day", "tokens": {key: n}}, "fds": {"listen", "audit", "links"}}``, and TLS files in ``/in/tls``. It says with the progress step
+{"day", "tokens": {key: n}}, "tls": serving.pem.Pem or null, "fds": {"listen", "audit", "links"}}``. It says with the progress step
 ``ready`` that it could begin. Engines' links come over ``links`` (SOCK_SEQPACKET), each as ``{"engine": name}`` with one
 descriptor. Requests, each answered by ``{"id", "reply"}`` or ``{"id", "error"}``:
 
 - ``open`` begins to take connections;
 - ``settings`` replaces what is served, and what of it is withdrawn;
+- ``renew`` replaces what TLS is spoken with on new connections;
 - ``keys`` replaces the keys, and ends what revoked ones are being answered;
 - ``withdraw`` refuses models, and ends what they, and files named by digest, are answering;
 - ``pause`` refuses every question as long as the audit log takes none;
@@ -27,13 +28,12 @@ import gc
 import socket
 import threading
 from concurrent.futures import CancelledError
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from holdfast import canonical
 from holdfast.audit.producer import Producer
 from holdfast.errors import HoldfastError, UsageRefused, WorkerFailed
-from holdfast.serving import keys, spec
+from holdfast.serving import keys, pem, spec
 from holdfast.serving.front import tls
 from holdfast.serving.front.faults import Unavailable
 from holdfast.serving.front.house import House, withdrawn
@@ -42,12 +42,12 @@ from holdfast.serving.front.server import Server
 from holdfast.workers.inherited import sockets
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable
 
     from holdfast.canonical import Json
     from holdfast.workers.channel import Channel
 
-TLS_FOLDER = Path("/in/tls")
 REACT_SECONDS = 60.0  # for the event loop to do what a request asks of it
 MAX_LINK = 4096  # bytes of a datagram that brings a link; it holds one name
 MAX_LANES = 4096  # that one request asks about
@@ -75,13 +75,15 @@ class _Service:
         self._ring = keys.KeyRing(keys.parse_all(order.get("keys")))
         self._listening, self._appending, self._links = sockets(order.get("fds"), "listen", "audit", "links")
         self._links.setblocking(False)
-        access = self._settings.access
-        self._tls = tls.context(TLS_FOLDER, clients=access.clients) if access.tls else None
+        self._tls = self._context(order.get("tls")) if self._settings.access.tls else None
         self._tasks: set[asyncio.Task[None]] = set()
+
+    def _context(self, told: Json) -> ssl.SSLContext:
+        return tls.context(pem.parse(told), clients=self._settings.access.clients)
 
     async def run(self) -> dict[str, Json]:
         self._loop = asyncio.get_running_loop()
-        recorder = AuditRecorder(Producer(self._appending))
+        recorder = AuditRecorder(await Producer.open(self._appending))
         house = self._house = House(
             self._settings, withdrawn(self._order.get("withdrawn")), self._ring, recorder, recorder.fact
         )
@@ -155,6 +157,9 @@ class _Service:
             case "settings":
                 house.settings(spec.parse(asked.get("settings")), withdrawn(asked.get("withdrawn")))
                 return {"settings": True}
+            case "renew":
+                self._server.renew(self._context(asked.get("tls")))
+                return {"renewed": True}
             case "keys":
                 accepted = keys.parse_all(asked.get("keys"))
                 house.keys(keys.KeyRing(accepted))
@@ -169,19 +174,22 @@ class _Service:
                 return {"paused": paused}
             case "engine":
                 return self._engine(asked)
-            case "idle":
-                return {"busy": [list(lane) for lane in house.routing.busy(_lanes(asked.get("lanes")))]}
             case "forget":
                 tenant = asked.get("tenant")
                 house.engines.forget(tenant if isinstance(tenant, str) else None)
                 return {"forgotten": True}
-            case "status" | "ping":
-                return {**house.status(), "connections": self._server.connections}
+            case "idle" | "status" | "ping":
+                return self._look(asked)
         raise UsageRefused(
             "serve.operation",
             "The front does not know this operation.",
-            remedy="Send open, settings, keys, withdraw, pause, engine, idle, forget, ping or status.",
+            remedy="Send open, settings, renew, keys, withdraw, pause, engine, idle, forget, ping or status.",
         )
+
+    def _look(self, asked: dict[str, Json]) -> dict[str, Json]:
+        if asked.get("op") == "idle":
+            return {"busy": [list(lane) for lane in self._house.routing.busy(_lanes(asked.get("lanes")))]}
+        return {**self._house.status(), "connections": self._server.connections}
 
     def _engine(self, asked: dict[str, Json]) -> dict[str, Json]:
         name, lacking = str(asked.get("engine")), asked.get("lacking")

@@ -7,12 +7,12 @@ import os
 import socket
 
 import pytest
+from scripts.threadproducer import ThreadProducer
 from tests import recorded
 
 from holdfast.audit import segment
 from holdfast.audit.channel import ProducerServer
 from holdfast.audit.event import Actor, Draft
-from holdfast.audit.producer import Producer
 from holdfast.audit.sealed import SealedStore
 from holdfast.errors import Conflict, NotRecorded
 
@@ -38,7 +38,7 @@ def connected(tmp_path, open_log):
     ours, theirs = socket.socketpair()
     server = ProducerServer(ours, log, "serve", SealedStore(tmp_path / "keys", tmp_path / "sealed"))
     server.start()
-    yield log, disk, server, Producer(theirs)
+    yield log, disk, server, ThreadProducer(theirs)
     server.stop()
     theirs.close()
 

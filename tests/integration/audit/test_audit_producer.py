@@ -10,13 +10,14 @@ import threading
 from contextlib import suppress
 
 import pytest
+from scripts.threadproducer import ThreadProducer
 from tests import recorded
 
 from holdfast import frames
 from holdfast.audit import channel, segment, verify
 from holdfast.audit.channel import ProducerServer
 from holdfast.audit.event import Actor, Draft
-from holdfast.audit.producer import MAX_IN_FLIGHT, Owner, Producer
+from holdfast.audit.producer import MAX_IN_FLIGHT, Owner
 from holdfast.audit.sealed import SealedStore
 from holdfast.audit.space import Thresholds
 from holdfast.errors import Conflict, NoSpace, NotFound, NotPermitted, NotRecorded, UntrustedRequest
@@ -72,7 +73,7 @@ def connect(store):
 
 def test_sixteen_producers_lose_nothing(tmp_path, open_log, connect, keys):
     log = open_log(tmp_path / "log")
-    producers = [Producer(connect(log)) for _ in range(16)]
+    producers = [ThreadProducer(connect(log)) for _ in range(16)]
     receipts, lock = [], threading.Lock()
 
     def answer(producer):
@@ -95,7 +96,7 @@ def test_sixteen_producers_lose_nothing(tmp_path, open_log, connect, keys):
 
 
 def test_many_in_flight_from_one_producer(tmp_path, open_log, connect):
-    producer = Producer(connect(open_log(tmp_path / "log")))
+    producer = ThreadProducer(connect(open_log(tmp_path / "log")))
     futures = [producer.submit(asked(prompt_tokens=n)) for n in range(3 * MAX_IN_FLIGHT)]
     assert [future.result().seq for future in futures] == list(range(3 * MAX_IN_FLIGHT))
 
@@ -104,7 +105,7 @@ def test_payloads_are_sealed_before_the_receipt_and_never_in_the_log(
     tmp_path, open_log, connect, store, keys
 ):
     log = open_log(tmp_path / "log")
-    producer = Producer(connect(log))
+    producer = ThreadProducer(connect(log))
     receipt = producer.append(asked(model="m"), {"prompt": CANARY}, OWNER)
     params = log.event(receipt.seq).params
     ann = store.subject_id("tenant", "ann")
@@ -132,7 +133,7 @@ def test_payloads_are_sealed_before_the_receipt_and_never_in_the_log(
 )
 def test_a_worker_that_writes_what_is_not_its_own_is_recorded_and_cut_off(tmp_path, open_log, connect, draft):
     log = open_log(tmp_path / "log")
-    producer = Producer(connect(log))
+    producer = ThreadProducer(connect(log))
     with pytest.raises(NotPermitted):
         producer.append(draft)
     with pytest.raises(NotRecorded):
@@ -219,7 +220,7 @@ def test_requests_arrive_in_any_pieces(tmp_path, open_log, connect):
 
 def test_requests_keep_their_order_around_sealed_payloads(tmp_path, open_log, connect):
     log = open_log(tmp_path / "log")
-    producer = Producer(connect(log))
+    producer = ThreadProducer(connect(log))
     futures = [
         producer.submit(asked(prompt_tokens=n), *(({"prompt": CANARY}, OWNER) if n % 3 == 0 else ()))
         for n in range(40)
@@ -230,7 +231,7 @@ def test_requests_keep_their_order_around_sealed_payloads(tmp_path, open_log, co
 
 def test_threads_and_callbacks_share_one_producer(tmp_path, open_log, connect):
     """Some wait by reading, some by a callback, some in followers' threads: each gets its own answer once."""
-    producer = Producer(connect(open_log(tmp_path / "log")))
+    producer = ThreadProducer(connect(open_log(tmp_path / "log")))
     found, lock, told = [], threading.Lock(), threading.Event()
 
     def note(future):
@@ -263,7 +264,7 @@ def test_threads_and_callbacks_share_one_producer(tmp_path, open_log, connect):
 def test_a_slow_reader_holds_up_nobody_else(tmp_path, open_log, connect):
     """A worker that hands in and never reads its answers is not read from beyond its bound; others go on."""
     log = open_log(tmp_path / "log")
-    deaf, quick = connect(log), Producer(connect(log))
+    deaf, quick = connect(log), ThreadProducer(connect(log))
     good = {"draft": asked().to_json(), "payloads": {}, "owner": None}
     deaf.settimeout(0.2)
     sent = 0
@@ -281,7 +282,7 @@ def test_a_slow_reader_holds_up_nobody_else(tmp_path, open_log, connect):
 def test_a_worker_that_dies_in_mid_flight_leaves_whole_events_and_others_alone(tmp_path, open_log, connect):
     log = open_log(tmp_path / "log")
     ends = [connect(log) for _ in range(16)]
-    producers = [Producer(end) for end in ends[8:]]
+    producers = [ThreadProducer(end) for end in ends[8:]]
     good = {"draft": asked().to_json(), "payloads": {}, "owner": None}
     for end in ends[:8]:
         for number in range(20):
@@ -304,7 +305,7 @@ def test_what_the_log_did_not_take_is_told_before_anything_later(tmp_path, open_
     """The disk is at its reserve for a while: what is refused meanwhile stands in the log before what follows."""
     disk = FullDisk(10_000)
     log = open_log(tmp_path / "log", disk=disk, space=Thresholds(low=3_000, reserve=2_000))
-    producer = Producer(connect(log))
+    producer = ThreadProducer(connect(log))
     intent = producer.append(asked())
     lost = producer.append(asked())
     disk.left = 1_000
@@ -342,7 +343,7 @@ def test_what_the_log_did_not_take_is_told_before_anything_later(tmp_path, open_
 
 
 def test_refusals_come_back_as_the_error_they_are(tmp_path, open_log, connect):
-    producer = Producer(connect(open_log(tmp_path / "log")))
+    producer = ThreadProducer(connect(open_log(tmp_path / "log")))
     with pytest.raises(Conflict):
         producer.append(answered(0))
     with pytest.raises(UntrustedRequest):
@@ -351,7 +352,7 @@ def test_refusals_come_back_as_the_error_they_are(tmp_path, open_log, connect):
 
 def test_the_end_of_the_daemon_is_told_to_all_who_wait():
     ours, theirs = socket.socketpair()
-    producer = Producer(theirs)
+    producer = ThreadProducer(theirs)
     future = producer.submit(asked())
     assert json.loads(ours.recv(65_536)[4:])["draft"]["action"] == "answer"
     ours.close()

@@ -61,12 +61,28 @@ def story():
     book.add("serve.key.revoked", {"key": "0000000b"}, who=OLGA)
     book.add("serve.key.revoked", {"key": "0000000b"}, who=OLGA)
     answered(book, "tax", "tiny", 10, figures(5, 8, 20.5, 3600.0))
-    answered(book, "tax", "tiny", 1, {"error": "serve.engine-died"}, ending="failed")
+    late = {name: one for name, one in figures(4, 1, 9, 900.0).items() if name != "finish_reason"}
+    answered(book, "tax", "tiny", 1, late | {"error": "serve.deadline"}, ending="failed")
     answered(book, "tax", "tiny:tax", 2, figures(3, 0, 1, 1800), ending="cancelled", key="0000000c")
     answered(book, "law", "tiny", 4, figures(0, 0, 1, 0.5), kind="embedding", after=DAY)
     answered(book, "law", "tiny", 7, {"reason": "died"}, ending="interrupted")
     answered(book, "law", "tiny", 9, None, ending=None)
+    asked = {"tenant": "law", "key": "0000000d", "route": "/v1/models", "method": "GET"}
+    more = {"who": Actor("law/0000000d", None, "application"), "source": ("serve", "cd" * 8)}
+    for ending, result in (("failed", {"status": 404, "error": "serve.scope"}), ("done", {"status": 200})):
+        begun = book.add("serve.request", asked, **more)
+        book.add(f"serve.request.{ending}", asked | result, cause=begun, **more)
     return book
+
+
+def test_what_no_model_was_asked_is_no_usage_and_what_was_refused_is_a_denial(ask):
+    assert ask("SELECT count(*) AS n FROM answers")[0]["n"] == 6
+    acts = ask("SELECT outcome, person FROM acts WHERE act = 'serve.request' ORDER BY seq")
+    assert acts == [{"outcome": ending, "person": "law/0000000d"} for ending in ("failed", "done")]
+    (denial,) = ask(library.find("denied").sql)
+    assert (denial["action"], denial["person"]) == ("serve.request.failed", "law/0000000d")
+    assert (denial["wanted"], denial["reason"], denial["refusals"]) == ("/v1/models", "serve.scope", 1)
+    assert {row["act"] for row in ask(library.find("failed-acts").sql)} == {"answer"}
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +118,7 @@ def test_no_figure_of_usage_is_ever_null(ask):
         "open",
     ]
     assert [row for row in rows if None in row.values()] == []
-    assert [row["processor_ms"] for row in rows] == [3600.0, 0, 1800, 0.5, 0, 0]
+    assert [row["processor_ms"] for row in rows] == [3600.0, 900.0, 1800, 0.5, 0, 0]
 
 
 def usage(ask, **given):
@@ -117,9 +133,9 @@ def test_usage_is_summed_up_by_day_tenant_and_model(ask):
         ("2026-01-02", "law", "tiny", 3, 1),
     ]
     first = rows[0]
-    assert (first["prompt_tokens"], first["completion_tokens"], first["cached_tokens"]) == (11, 5, 8)
-    assert first["joules_estimated"] == pytest.approx(72)  # 3.6 s at 20 W
-    assert first["cost_estimated"] == pytest.approx(72 / 3.6e6 * 0.36)
+    assert (first["prompt_tokens"], first["completion_tokens"], first["cached_tokens"]) == (11, 9, 9)
+    assert first["joules_estimated"] == pytest.approx(90)  # 3.6 s and, of the one that failed, 0.9 s at 20 W
+    assert first["cost_estimated"] == pytest.approx(90 / 3.6e6 * 0.36)
     assert first["key"] is None
 
 
@@ -130,7 +146,7 @@ def test_usage_is_summed_up_by_what_is_asked(ask, by, rows):
     found = usage(ask, by=by)
     assert len(found) == rows
     assert sum(row["requests"] for row in found) == 6
-    assert sum(row["processor_ms"] for row in found) == 5400.5
+    assert sum(row["processor_ms"] for row in found) == 6300.5
 
 
 @pytest.mark.parametrize(

@@ -185,6 +185,16 @@ async def train_whole(daemon, gguf: Path, name: str) -> Run:
     return found
 
 
+async def quantize(daemon, gguf: Path, kind: str) -> Artefact:
+    """Record one more file of the tiny base."""
+    base, tokenizer = (daemon.state.resolve("tiny", part) for part in (Kind.BASE, Kind.TOKENIZER))
+    name = f"{kind}.gguf"
+    facts = {"base": base.digest, "quantization": kind, "part": "model"}
+    weights = await _adopt(daemon, Kind.GGUF, "tiny", {name: gguf / name}, base, tokenizer, **facts)
+    await _made(daemon, "model.quantize", {"base": base.digest}, weights)
+    return weights
+
+
 async def propose(daemon, run: Run, **body):
     """Propose a run as olga."""
     async with daemon.session("olga") as client:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import base64
 import json
-import mmap
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-LARGE = 2**20  # bytes; smaller files are searched whatever is in them
+BLOCK = 16 * 2**20  # bytes that are searched at once
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from typing import BinaryIO
 
 
 def forms(text: str) -> dict[str, bytes]:
@@ -49,9 +49,17 @@ def files(folders: Iterable[Path]) -> Iterator[Path]:
                     yield path
 
 
-def _is_empty(path: Path, size: int) -> bool:
-    """Tell whether a file is nothing but zeros, as one is that only keeps its place."""
-    return size > LARGE and not path.read_bytes().strip(b"\0")
+def _hits(file: BinaryIO, wanted: list[tuple[str, bytes]]) -> set[str]:
+    """Search block by block: one who maps a file that shrinks meanwhile dies of it. Zeros only keep a place."""
+    overlap = max(len(form) for _, form in wanted) - 1
+    found: set[str] = set()
+    before = b""
+    while block := file.read(BLOCK):
+        data = before + block
+        if data.count(0) < len(data):
+            found |= {name for name, form in wanted if form in data}
+        before = data[-overlap:]
+    return found
 
 
 def seek(folders: Iterable[Path], texts: Iterable[str]) -> dict[str, list[str]]:
@@ -59,15 +67,12 @@ def seek(folders: Iterable[Path], texts: Iterable[str]) -> dict[str, list[str]]:
     wanted = [(name, form) for text in texts for name, form in forms(text).items()]
     found: dict[str, list[str]] = {}
     for path in files(folders):
-        hits = [name for name, form in wanted if form in str(path).encode("utf-8", "surrogateescape")]
+        hits = {name for name, form in wanted if form in str(path).encode("utf-8", "surrogateescape")}
         try:
             with path.open("rb") as file:
-                size = file.seek(0, 2)
-                if size and not _is_empty(path, size):
-                    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                        hits += [name for name, form in wanted if data.find(form) >= 0]
+                hits |= _hits(file, wanted)
         except FileNotFoundError:
             continue  # it was removed meanwhile
         if hits:
-            found[str(path)] = sorted(set(hits))
+            found[str(path)] = sorted(hits)
     return found

@@ -13,14 +13,21 @@ from tests.integration.daemon.releasing import application, gguf, serve, train
 pytestmark = pytest.mark.model
 __all__ = ["gguf"]
 
-CHAT = "/v1/chat/completions"
+CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
 SHORT = {
     "model": "tiny",
     "messages": [{"role": "user", "content": "Hello"}],
     "max_tokens": 4,
     "temperature": 0,
 }
-LONG = SHORT | {"max_tokens": 450, "temperature": 1.0, "stream": True}
+MANY = 16  # answers of up to 450 tokens each, which take seconds; four times as many find a place
+LONG = {
+    "model": "tiny",
+    "prompt": ["Hello"] * MANY,
+    "max_tokens": 450,
+    "temperature": 1.0,
+    "stream": True,
+}
 
 
 @pytest.fixture
@@ -33,9 +40,9 @@ async def test_streams_that_break_off_are_recorded_as_cancelled_with_what_they_t
     await train(daemon, gguf, "lesson", 1)
     address = (await serve(daemon))["address"]
     async with await application(daemon, address) as client:
-        # A client that closes in the middle of a stream, and one in the middle of four choices.
-        for body in (LONG, LONG | {"n": 4}):
-            async with client.stream("POST", CHAT, json=body) as stream:
+        # A client that closes in the middle of a stream, and one in the middle of several choices.
+        for body in (LONG, LONG | {"prompt": ["Hello"] * (MANY // 8), "n": 8}):
+            async with client.stream("POST", TEXT, json=body) as stream:
                 assert stream.status_code == 200
                 await anext(stream.aiter_lines())
         # One that goes before it has heard anything: its socket is closed once the intent is on the record.
@@ -43,7 +50,7 @@ async def test_streams_that_break_off_are_recorded_as_cancelled_with_what_they_t
         data = json.dumps(LONG | {"stream": False}).encode()
         with socket.create_connection((where.hostname, where.port)) as raw:
             head = (
-                f"POST {CHAT} HTTP/1.1\r\nhost: x\r\nauthorization: {client.headers['authorization']}\r\n"
+                f"POST {TEXT} HTTP/1.1\r\nhost: x\r\nauthorization: {client.headers['authorization']}\r\n"
                 f"content-length: {len(data)}\r\n\r\n"
             )
             await asyncio.to_thread(raw.sendall, head.encode() + data)
@@ -56,7 +63,7 @@ async def test_streams_that_break_off_are_recorded_as_cancelled_with_what_they_t
         assert event.params["finish_reason"] == "cancelled"
         assert event.params["processor_ms"] > 0
         assert event.params["tenant"] == "clinic"
-        assert 0 <= event.params["completion_tokens"] < 4 * 450
+        assert 0 <= event.params["completion_tokens"] < MANY * 450
     assert len(daemon.events("answer.done")) == 1
     async with daemon.session("olga") as client:
         await client.call("POST", "/v1/serving/stop")

@@ -80,6 +80,7 @@ async def test_an_auditor_changes_nothing(daemon, media):
             ("POST", "/v1/store/gc", {}),
             ("POST", "/v1/store/scrub", None),
             ("POST", "/v1/bundles/rollback", {"generation": 1}),
+            ("POST", "/v1/serving/renew", None),
             ("POST", "/v1/serving/stop", None),
             ("POST", "/v1/serving/keys", {"tenant": "me"}),
         ):

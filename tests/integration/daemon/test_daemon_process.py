@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 
 import psutil
 import pytest
@@ -69,7 +70,8 @@ def test_a_second_daemon_on_one_home_is_refused_and_the_first_goes_on(founded):
     assert founded.told("status")["site"] == "Test site"
     assert founded.told("doctor")["daemon"] == first
     os.kill(first, signal.SIGKILL)
-    psutil.wait_procs([psutil.Process(first)] if psutil.pid_exists(first) else [], timeout=20)
+    with suppress(psutil.NoSuchProcess):
+        psutil.Process(first).wait(60)
     assert (
         told(founded.run("status", "--json", code=5))["key"] == "daemon.unreachable"
     )  # its socket is still there
@@ -113,7 +115,12 @@ def test_a_port_in_use_is_a_conflict_and_nothing_is_served(stocked):
         done = stocked.run(*asked, who="olga", code=6)
     error = told_last(done)
     assert (error["key"], error["fields"]["port"]) == ("serve.port", port)
-    assert "--port" in error["remedy"]
+    assert "stop what listens there" in error["remedy"]
+    for host in ("203.0.113.9", "a" * 70):
+        asked = ("serve", "start", "--model", "tiny", "--type", "q8_0", "--host", host, "--json")
+        error = told_last(stocked.run(*asked, who="olga", code=6))
+        assert error["key"] == "serve.port"
+        assert "--host" in error["remedy"]
     status = stocked.told("serve", "status", who="olga")
     assert (status["running"], status["address"]) == (False, None)
     stocked.run("serve", "stop", who="olga", code=6)

@@ -15,7 +15,7 @@ from holdfast.artefact import Kind
 from holdfast.audit.event import Actor
 from holdfast.client import operations, training
 from holdfast.daemon import admissible, intake, revocations
-from holdfast.daemon.serve import deployment
+from holdfast.daemon.serve import deaths
 from holdfast.errors import Conflict, HoldfastError
 from holdfast.media import trusthome
 from holdfast.trust import revocation
@@ -270,7 +270,7 @@ async def test_weights_that_are_revoked_are_let_go_of(daemon, news, gguf):
 async def test_a_front_that_does_not_listen_is_ended_and_the_next_one_says_why(
     daemon, news, gguf, monkeypatch
 ):
-    monkeypatch.setattr(deployment, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(deaths, "FIRST_PAUSE", 0.01)
     await convert(daemon, gguf)
     address = (await serve(daemon))["address"]
 

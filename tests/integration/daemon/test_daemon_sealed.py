@@ -8,12 +8,13 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from scripts.threadproducer import ThreadProducer
 
 from holdfast import hashing
 from holdfast.audit import verify
 from holdfast.audit.channel import ProducerServer
 from holdfast.audit.event import Actor, Draft
-from holdfast.audit.producer import Owner, Producer
+from holdfast.audit.producer import Owner
 from holdfast.client import operations
 from holdfast.daemon import heartbeat, process, sealings
 from holdfast.errors import (
@@ -47,7 +48,7 @@ def serving(daemon):
     server = ProducerServer(ours, daemon.services.log, "serve", daemon.services.sealed)
     server.start()
     try:
-        yield Producer(theirs)
+        yield ThreadProducer(theirs)
     finally:
         server.stop()
         theirs.close()

@@ -318,6 +318,11 @@ def test_the_commands_make_list_and_revoke_keys_and_show_usage(founded):
     assert founded.call("serve", "usage", who="aude")[0] == "Nothing was used.\n"
     assert founded.told("serve", "usage", "--by", "day", "--since", "2026-01-01", who="aude")["by"] == ["day"]
     assert founded.refused("serve", "usage", "--since", "noon", who="aude", code=2)["key"] == "usage.time"
+    backwards = ("--since", "2026-02-01", "--until", "2026-01-31T23:00:00Z")
+    assert founded.refused("serve", "usage", *backwards, who="aude", code=2)["key"] == "usage.time"
+    odd = ("serve", "keys", "create", "--tenant", "tax", "--model")
+    assert "BASE:*" in founded.refused(*odd, "tiny*", who="olga", code=1)["remedy"]
+    founded.call(*odd, "tiny", "--requests-per-minute", "9" * 20, who="olga", code=2)
     out, err = founded.call(
         "serve", "keys", "create", "--tenant", "tax", "--level", "internal", "--compartment", "hr", who="olga"
     )

@@ -10,27 +10,36 @@ import ssl
 import httpx
 import psutil
 import pytest
-from tests.integration.daemon.releasing import application, gguf, serve, train, train_whole
+from tests.integration.daemon.releasing import application, gguf, quantize, serve, train, train_whole
 from tests.integration.serving.certificates import write_certificate
 
 from holdfast.client import operations
 from holdfast.config import ServingEntry, TlsEntry
 from holdfast.daemon import resident
+from holdfast.daemon.serve import deaths, measures
 from holdfast.daemon.serve import engine as serveengine
 from holdfast.daemon.serve import pool as servepool
-from holdfast.errors import HoldfastError, NoSpace, NotFound
+from holdfast.daemon.serve.front import Front
+from holdfast.errors import Conflict, HoldfastError, NoSpace, NotFound
 
 pytestmark = pytest.mark.model
 __all__ = ["gguf"]
 
-CHAT = "/v1/chat/completions"
+CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
 BODY = {
     "model": "tiny",
     "messages": [{"role": "user", "content": "Hello"}],
     "max_tokens": 4,
     "temperature": 0,
 }
-LONG = BODY | {"max_tokens": 450, "stream": True, "n": 4, "temperature": 1.0}
+LONG = {  # 28,800 tokens: seconds on the fastest machines, for what must happen in the middle of them
+    "model": "tiny",
+    "prompt": ["Hello"] * 8,
+    "n": 8,
+    "max_tokens": 450,
+    "temperature": 1.0,
+    "stream": True,
+}
 
 
 @pytest.fixture
@@ -81,7 +90,7 @@ def strike(pid):
 async def broken_off(client, pid):
     """Have an engine killed in the middle of a stream; gives what the stream said then."""
     victim = inner(pid)
-    async with client.stream("POST", CHAT, json=LONG) as stream:
+    async with client.stream("POST", TEXT, json=LONG) as stream:
         assert stream.status_code == 200
         lines = stream.aiter_lines()
         await anext(lines)
@@ -92,11 +101,14 @@ async def broken_off(client, pid):
 async def test_an_engine_that_dies_costs_its_answers_alone_and_one_that_dies_often_is_taken_out(
     daemon, gguf, monkeypatch
 ):
-    monkeypatch.setattr(servepool, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(deaths, "FIRST_PAUSE", 0.01)
     await train(daemon, gguf, "lesson", 1)
     whole = await train_whole(daemon, gguf, "letters")
     address = (await serve(daemon))["address"]
     await act(daemon, "load", model=whole.adapter.digest, quantization="f16")
+    kept = daemon.place.home.measured
+    written = kept.stat().st_ino
+    assert measures.find(kept, (await engine_of(daemon, "tiny"))["digest"]) is not None
     async with await application(daemon, address) as client:
         told = await broken_off(client, (await engine_of(daemon, "tiny"))["pid"])
         assert "ended unexpectedly" in told[-1]
@@ -125,6 +137,9 @@ async def test_an_engine_that_dies_costs_its_answers_alone_and_one_that_dies_oft
         assert (await client.post(CHAT, json=BODY)).status_code == 200
         back = await engine_of(daemon, "tiny")
         assert (back["state"], back["deaths"], back["why"]) == ("up", 0, None)
+    assert (
+        kept.stat().st_ino == written
+    )  # the next engines found what was measured, and measured nothing else
     async with daemon.session("olga") as client:
         await client.call("POST", "/v1/serving/stop")
     daemon.at_rest()
@@ -162,7 +177,7 @@ async def test_adapters_and_bases_come_and_go_while_others_are_answered(daemon, 
         for name in ("letters", "tiny:third"):
             assert (await client.post(CHAT, json=BODY | {"model": name})).status_code == 404
         await settled(daemon)
-        async with asyncio.timeout(30):  # it ends by itself once nothing leads to it
+        async with asyncio.timeout(60):  # it ends by itself once nothing leads to it
             while psutil.pid_exists(pid):  # noqa: ASYNC110 - it tells nobody
                 await asyncio.sleep(0.05)
         assert (await engine_of(daemon, "tiny"))["adapters"] == [runs[0].lora.digest]
@@ -181,10 +196,48 @@ async def test_adapters_and_bases_come_and_go_while_others_are_answered(daemon, 
     ]
 
 
+async def test_another_quantization_of_what_is_served_takes_over_without_dropping_a_request(daemon, gguf):
+    run = await train(daemon, gguf, "lesson", 1)
+    wide = await quantize(daemon, gguf, "f16")
+    address = (await serve(daemon, adapters=[run.adapter.digest]))["address"]
+    over, seen = asyncio.Event(), []
+
+    async def hammer(client, model):
+        while not over.is_set():
+            reply = await client.post(CHAT, json=BODY | {"model": model})
+            seen.append((model, reply.status_code, reply.headers.get("x-holdfast-model-digest")))
+
+    async with await application(daemon, address) as client:
+        asking = [asyncio.create_task(hammer(client, model)) for model in ("tiny", "tiny:lesson")]
+        for quantization, weights in (("f16", wide), ("q8_0", run.weights)):
+            loaded = await act(daemon, "load", model="tiny", quantization=quantization)
+            assert [model["id"] for model in loaded["models"]] == ["tiny", "tiny:lesson"]
+            assert loaded["models"][0]["digest"] == weights.digest
+            for model in ("tiny", "tiny:lesson"):
+                reply = await client.post(CHAT, json=BODY | {"model": model})
+                assert (reply.status_code, reply.headers["x-holdfast-model-digest"]) == (200, weights.digest)
+            await settled(daemon)
+            async with asyncio.timeout(60):  # those who ask all the time have heard both, too
+                while len({one[0] for one in seen if one[2] == weights.digest}) < 2:  # noqa: ASYNC110 - they tell nobody
+                    await asyncio.sleep(0.01)
+            (left,) = (await status(daemon))["engines"]
+            assert (left["digest"], left["adapters"]) == (weights.digest, [run.lora.digest])
+        over.set()
+        await asyncio.gather(*asking)
+        # What does not fit beside what runs changes nothing.
+        daemon.services.serving.deployment.pool.budget = left["memory"]["total"] + 2**20
+        assert (await refused(daemon, "load", model="tiny", quantization="f16")).key == "serve.memory"
+        assert (await client.post(CHAT, json=BODY)).headers["x-holdfast-model-digest"] == run.weights.digest
+    assert {status for _, status, _ in seen} == {200}
+    assert {(model, digest) for model, _, digest in seen} == {
+        (model, one.digest) for model in ("tiny", "tiny:lesson") for one in (wide, run.weights)
+    }
+
+
 async def test_an_engine_that_hangs_is_ended_and_what_the_next_one_can_not_be_given_is_told(
     daemon, gguf, monkeypatch
 ):
-    monkeypatch.setattr(servepool, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(deaths, "FIRST_PAUSE", 0.01)
     monkeypatch.setattr(resident, "PROBE_SECONDS", 0.1)
     monkeypatch.setattr(resident, "PONG_SECONDS", 1.5)
     run = await train(daemon, gguf, "lesson", 1)
@@ -197,7 +250,7 @@ async def test_an_engine_that_hangs_is_ended_and_what_the_next_one_can_not_be_gi
     asked = BODY | {"model": "tiny:lesson"}
     async with await application(daemon, address) as client:
         victim = inner((await engine_of(daemon, "tiny"))["pid"])
-        async with client.stream("POST", CHAT, json=LONG) as stream:
+        async with client.stream("POST", TEXT, json=LONG) as stream:
             lines = stream.aiter_lines()
             await anext(lines)
             os.kill(victim, signal.SIGSTOP)
@@ -256,7 +309,21 @@ async def test_weights_that_can_not_be_locked_in_memory_are_refused(daemon, gguf
 
 
 async def test_a_front_that_dies_is_there_again_and_counts_on(daemon, gguf, monkeypatch):
-    monkeypatch.setattr(servepool, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(deaths, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(servepool, "LOOK_SECONDS", 0.01)
+    looks, over, ended = [], Front.over, Front._ended
+
+    async def look(front):
+        looks.append(front)
+        await over(front)
+
+    async def late(front):  # on a busy machine its engines are found ended long before it is itself
+        while len(looks) < 5:  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0.01)
+        await ended(front)
+
+    monkeypatch.setattr(Front, "over", look)
+    monkeypatch.setattr(Front, "_ended", late)
     await train(daemon, gguf, "lesson", 1)
     address = (await serve(daemon))["address"]
     async with daemon.session("olga") as client:
@@ -303,7 +370,7 @@ async def test_over_tls_only_who_has_a_certificate_and_a_key_is_answered(daemon,
     assert "tls/server.pem" in missing.message
     assert str(folder / "server.pem") in missing.remedy
     write_certificate(folder, "server", root)
-    secret = (folder / "server.key").read_bytes()
+    secrets = [(folder / "server.key").read_bytes()]
     (folder / "server.key").chmod(0o640)
     assert (await refused(daemon, "start", model="tiny", quantization="q8_0")).key == "serve.tls-open"
     (folder / "server.key").chmod(0o600)
@@ -313,7 +380,6 @@ async def test_over_tls_only_who_has_a_certificate_and_a_key_is_answered(daemon,
     (folder / "aside").rename(folder / "server.pem")
     address = (await serve(daemon))["address"]
     assert address.startswith("https://127.0.0.1:")
-    assert not [*services.home.keys.glob("tls-*")]  # no copy stays
     trusting = ssl.create_default_context(cafile=str(folder / "clients.pem"))
     async with await application(daemon, address) as plain:
         headers = dict(plain.headers)
@@ -335,8 +401,62 @@ async def test_over_tls_only_who_has_a_certificate_and_a_key_is_answered(daemon,
     assert (await ask(shown)).status_code == 401
     with pytest.raises(httpx.TransportError):
         await ask(shown, address.replace("https", "http"))
-    told = "".join(path.read_text(errors="replace") for path in services.home.jobs.rglob("*.jsonl"))
-    assert secret.decode().splitlines()[1] not in told
+    await renew_while_somebody_is_connected(daemon, folder, tmp_path, shown, headers)
+    secrets.append((folder / "server.key").read_bytes())
+    kept = [path for path in services.home.root.rglob("*") if path.is_file() and path.parent != folder]
+    told = b"".join(path.read_bytes() for path in kept)
+    assert not any(secret.splitlines()[1] in told for secret in secrets)
+
+
+async def renew_while_somebody_is_connected(daemon, folder, tmp_path, shown, headers):
+    """Put another certificate in the place of the one that is shown; first some that no application would accept."""
+
+    async def renew():
+        async with daemon.session("olga") as client:
+            return await client.call("POST", "/v1/serving/renew")
+
+    async def unchanged(key, still=None):
+        with pytest.raises(HoldfastError) as caught:
+            await renew()
+        assert caught.value.key == key
+        found = (await status(daemon))["certificate"]
+        assert found == {name: (still or first)[name] for name in ("certificate", "until")}
+
+    first, address = (await status(daemon))["certificate"], (await status(daemon))["address"]
+    async with httpx.AsyncClient(base_url=address, headers=headers, verify=shown, timeout=60) as before:
+        assert (await before.get("/v1/models")).status_code == 401
+        key = (folder / "server.key").read_bytes()
+        write_certificate(folder, "server", ends=-0.5)
+        await unchanged("serve.tls-expired")
+        write_certificate(folder, "server", begins=0.5)
+        await unchanged("serve.tls-early")
+        write_certificate(folder, "server")
+        fitting = (folder / "server.key").read_bytes()
+        (folder / "server.key").write_bytes(key)
+        await unchanged("serve.tls-fit")
+        assert not daemon.events("serve.change")
+        (folder / "server.key").write_bytes(fitting)
+        told = await renew()
+        assert told["certificate"] != first["certificate"]
+        assert (await status(daemon))["certificate"] == {
+            name: told[name] for name in ("certificate", "until")
+        }
+        assert (await before.get("/v1/models")).status_code == 401
+    begun, ended = daemon.events("serve.change")[-1], daemon.events("serve.change.done")[-1]
+    assert (begun.params["change"], begun.params["certificate"]) == ("renew", told["certificate"])
+    assert (ended.cause, len(ended.params["models"])) == (begun.seq, 1)
+    again = ssl.create_default_context(cadata=(folder / "server.pem").read_text())
+    again.load_cert_chain(tmp_path / "client.pem", tmp_path / "client.key")
+    (folder / "server.pem").write_text("nothing of the kind")  # it is not read again before somebody says so
+    strike(daemon.services.serving.deployment.front.pid)
+    await daemon.until("serve.front.restarted")
+    async with httpx.AsyncClient(base_url=address, headers=headers, verify=again, timeout=60) as after:
+        assert (await after.get("/v1/models")).status_code == 401
+    await unchanged("serve.tls-form", told)
+    async with daemon.session("olga") as client:
+        await client.call("POST", "/v1/serving/stop")
+    with pytest.raises(Conflict, match="Nothing is served"):
+        await renew()
 
 
 async def test_what_engines_keep_of_a_tenants_prompts_is_wiped_when_it_is_erased(daemon, gguf):
@@ -381,13 +501,15 @@ def test_the_command_line_from_the_start_to_the_stop(stocked, gguf):
     assert 0 < engine["memory"]["total"] <= found["budget"]
     out, _ = stocked.call("serve", "status", who="aude")
     row = next(line for line in out.splitlines() if str(engine["pid"]) in line)
-    assert row.split()[:2] == ["tiny", "up"]
+    assert row.split()[:3] == ["tiny", "q8_0", "up"]
+    assert engine["quantization"] == "q8_0"
     assert row.split()[-4:-2] == [str(engine["context"]), engine["kv"]]
     assert (engine["context"], engine["kv"]) == (256, "q8_0")
     assert f"each computes {found['parallel']} sequences" in out
     assert "Engines may take" in out
     assert max(map(len, out.splitlines())) <= 80
     assert stocked.refused("serve", "unload", "tiny", who="olga", code=6)["key"] == "serve.last"
+    assert stocked.refused("serve", "renew", who="olga", code=6)["key"] == "serve.no-tls"
     assert stocked.refused("serve", "unload", "tiny:lesson", who="aude", code=4)["key"] == "role.missing"
     assert stocked.told("serve", "unload", "tiny:lesson@1", who="olga")["models"][0]["id"] == "tiny"
     assert (

@@ -1,6 +1,7 @@
 """An application that uses the ``openai`` client as it comes, of whatever version is importable; run as a process of its own.
 
 Usage: python openai_use.py SOCKET KEY  (prints its version and what it got, as one JSON object)
+       python openai_use.py SOCKET KEY ask  (asks once for each line read; prints how often it tried again, and how long it took)
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import base64
 import json
 import struct
 import sys
+import time
 
 import openai
 import pydantic
@@ -140,9 +142,24 @@ def errors(path, key):
     return found
 
 
+def ask(path, key):
+    """Ask as the client comes, which tries again by itself; once at each line of the input."""
+    print("ready", flush=True)  # noqa: T201 - now nothing is to be imported any more
+    for _ in sys.stdin:
+        begun = time.monotonic()
+        with client(path, key, max_retries=openai.DEFAULT_MAX_RETRIES) as one:
+            raw = one.chat.completions.with_raw_response.create(model="base", messages=QUESTION, max_tokens=2)
+        told = {"retries": raw.retries_taken, "seconds": time.monotonic() - begun, "major": MAJOR}
+        text = raw.parse().choices[0].message.content
+        print(json.dumps(told | {"text": text}), flush=True)  # noqa: T201 - what it is for
+
+
 def main():
     """Do everything, and say what came of it."""
-    path, key = sys.argv[1:]
+    path, key = sys.argv[1:3]
+    if sys.argv[3:]:
+        ask(path, key)
+        return
     with client(path, key) as one:
         assert one.models.retrieve("base:one@1").id == "base:one@1"
         told = {

@@ -33,6 +33,7 @@ DIGESTS = {name: "sha512:" + digit * 128 for name, digit in (("base", "1"), ("on
 CONTEXT = 512
 ENGINE = "engine-base"
 CHAT = "/v1/chat/completions"
+VISITS = 10**6  # sequence number of the first event of a request that no model is asked
 BODY = {
     "model": "base",
     "messages": [{"role": "user", "content": "Hello"}],
@@ -77,10 +78,11 @@ class Kept:
 
 
 class MemoryRecorder:
-    """Keeps acts; can be told to refuse an action, or to hold it back until released."""
+    """Keeps acts, those of answers apart from the rest; can be told to refuse an action, or to hold it back until released."""
 
     def __init__(self):
         self.acts = []
+        self.visits = []  # what no model was asked
         self.facts = []
         self.refuse = set()
         self.hold = {}
@@ -90,6 +92,9 @@ class MemoryRecorder:
             await asyncio.wrap_future(self.hold[act.action])
         if act.action in self.refuse:
             raise NotRecorded("audit.test", "/secret/path is full", remedy="None.")
+        if act.action.startswith("serve.request"):
+            self.visits.append(act)
+            return Kept(VISITS + len(self.visits) - 1, "")
         self.acts.append(act)
         return Kept(len(self.acts) - 1, f"sha256:{len(self.acts):064d}")
 
@@ -100,6 +105,22 @@ class MemoryRecorder:
     def held(self, action):
         self.hold[action] = Future()
         return self.hold[action]
+
+    @property
+    def requests(self):
+        """What came of the requests that no model was asked: each a pair, in any order."""
+        begun, ended = {}, []
+        for seq, act in enumerate(self.visits, VISITS):
+            if act.cause is None:
+                assert act.action == "serve.request"
+                begun[seq] = act
+            else:
+                asked = begun.pop(act.cause)
+                assert asked.params.items() <= act.params.items()
+                ended.append((act.params["route"], act.params["status"], act.params.get("error")))
+                assert act.action == f"serve.request.{'failed' if 'error' in act.params else 'done'}"
+        assert not begun
+        return ended
 
     @property
     def actions(self):

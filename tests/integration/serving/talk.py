@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import socket
 import threading
+import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from tests.integration.serving.stack import make_settings
@@ -30,6 +32,7 @@ class Heard:
     endings: dict[int, link.Ending] = field(default_factory=dict)
     done: link.Done | None = None
     failed: Exception | None = None
+    took: link.Done | None = None  # before it failed
     reply: object = None
 
     @property
@@ -55,10 +58,12 @@ def ask(prompt, lane="", tenant="a", most=12, **given):
 class Talk:
     """An engine in a thread of its own, and the front's end of its link."""
 
-    def __init__(self, models, *, lanes=("one", "two"), budget=BUDGET, threads=1, spec=None, **limits):
+    def __init__(
+        self, models, *, lanes=("one", "two"), budget=BUDGET, threads=1, spec=None, kept=None, **limits
+    ):
         settings = make_settings(models / "base.gguf", **limits)
         model = settings.models[0].model_copy(update=spec or {})
-        self.host = Host(model, settings.limits, threads, budget)
+        self.host = Host(model, settings.limits, threads, budget, kept)
         for lane in lanes:
             self.host.attach(lane, 1.0, models / f"{lane}.gguf")
         self.sock, theirs = socket.socketpair()
@@ -103,6 +108,35 @@ class Talk:
         """Ask one question and wait for its end."""
         return self.all(ask(*args, **given))[0]
 
+    @contextmanager
+    def midway(self, request):
+        """Ask, and have the computing thread stand still within the answer as long as the block lasts; gives what is asked."""
+        there, gate, known = threading.Event(), threading.Event(), []
+
+        def stand():
+            asked = self.host._known.get(request.id)
+            if asked is not None and asked.tokens:
+                known.append(asked)
+                there.set()
+                gate.wait(60)
+            elif not gate.is_set():
+                self.host._post(stand)
+
+        self.host._post(stand)
+        self.say(request)
+        try:
+            assert there.wait(60)
+            yield known[0]
+        finally:
+            gate.set()
+
+    def posted(self, count):
+        """Wait until the computing thread, which stands still, has so many things to do."""
+        end = time.monotonic() + 60
+        while len(self.host._inbox) < count:
+            assert time.monotonic() < end
+            threading.Event().wait(0.005)
+
     def close(self):
         self.sock.close()
         self._thread.join()
@@ -113,8 +147,8 @@ def note(heard, reply):
     match reply:
         case link.Accepted(number, count):
             heard[number].accepted = count
-        case link.Failed(number, error):
-            heard[number].failed = error
+        case link.Failed(number, error, took):
+            heard[number].failed, heard[number].took = error, took
         case link.Events(events):
             for event in events:
                 one = heard[event.id]

@@ -82,7 +82,7 @@ class Engine:
                     found += events
                     if isinstance(events[-1], link.Done):
                         return found
-                case link.Failed(_, error):
+                case link.Failed(_, error, _):
                     raise error
                 case _:
                     return reply

@@ -6,11 +6,13 @@ import pytest
 from starlette.routing import Route
 from tests.integration.serving.stack import BODY, LABEL, make_settings
 
+from holdfast.audit.registry import serving
 from holdfast.errors import UntrustedRequest
 from holdfast.serving import keys
 from holdfast.serving.api.routes import Endpoint
 from holdfast.serving.front import deadline
-from holdfast.serving.front.gate import NEEDED, needed
+from holdfast.serving.front.gate import NEEDED, WATCHING, needed, route
+from holdfast.serving.front.visits import METHODS, OTHER
 
 ORIGIN = "https://portal.example"
 
@@ -22,6 +24,8 @@ def test_the_table_holds_exactly_the_routes(front):
     assert paths - {"/v1/models/{model:path}"} == set(NEEDED)
     assert needed("/v1/models/base:one@1") == keys.INFERENCE
     assert {needed(path) for path in ("/v1/models/", "/V1/models", "//health", "/docs", "")} == {None}
+    assert {*serving.ROUTES} == {route(path) for path in (*NEEDED, "/v1/models/base", "/docs")} - WATCHING
+    assert {*serving.HTTP_METHODS} == METHODS | {OTHER}
 
 
 def test_a_key_passes_only_to_what_it_is_for(new_front):
@@ -37,7 +41,10 @@ def test_a_key_passes_only_to_what_it_is_for(new_front):
         assert (refused.status_code, refused.json()["error"]["code"]) == (403, "insufficient_scope")
         assert client.get("/openapi.json").status_code == 200
     front.until(lambda: any(params["reasons"].get("serve.scope") for _, params in front.recorder.facts))
-    front.until(lambda: any(watcher.key.id in params["keys"] for _, params in front.recorder.facts))
+    assert [params["keys"] for _, params in front.recorder.facts] == [{front.key.id: 1}]  # /metrics alone
+    paths = ["/v1/models", "/v1/models/{model}", "/openapi.json", "/tokenize"]
+    refused = [(path, 403, "serve.scope") for path in paths]
+    assert front.recorder.requests == [*refused, ("/openapi.json", 200, None)]
 
 
 @pytest.mark.parametrize(

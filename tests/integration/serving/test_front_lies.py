@@ -11,7 +11,7 @@ import pytest
 from tests.integration.serving.stack import BODY, CHAT, CONTEXT, ENGINE, UP, Puppet
 
 import holdfast.serving.engine
-from holdfast.errors import NotAuthenticated, NotFound, NotRecorded
+from holdfast.errors import NotAuthenticated, NotFound, NotRecorded, OperationFailed
 from holdfast.serving import link
 from holdfast.serving.front import answer, engines, faults, life, listener
 from holdfast.serving.front import said as said_by
@@ -95,6 +95,21 @@ def test_figures_that_can_not_be_are_not_counted(front, puppet, pool):
     assert (usage["prompt_tokens"], usage["completion_tokens"]) == (3, 8)
     told = front.recorder.acts[-1].params
     assert (told["cached_tokens"], told["completion_tokens"]) == (3, 8)
+    seconds = 60
+    assert max(told["milliseconds"], told["first_ms"]) < seconds * 1000
+    assert told["processor_ms"] < seconds * 1000 * os.cpu_count()
+
+
+def test_neither_are_those_of_what_failed(front, puppet, pool):
+    reply = pool.submit(post, front)
+    asked = puppet.next()
+    puppet.accept(asked)
+    puppet.words(asked)
+    why = OperationFailed("serve.compute", "It broke.", remedy="Again.")
+    puppet.say(link.Failed(asked.id, why, link.Done(asked.id, 400, 400, 2**26, 10**12, 10**12, 10**12)))
+    assert reply.result(30).status_code == 500
+    told = front.recorder.acts[-1].params
+    assert (told["error"], told["cached_tokens"], told["completion_tokens"]) == ("serve.compute", 3, 8)
     seconds = 60
     assert max(told["milliseconds"], told["first_ms"]) < seconds * 1000
     assert told["processor_ms"] < seconds * 1000 * os.cpu_count()

@@ -108,7 +108,7 @@ def test_more_connections_than_allowed_are_closed_at_once_and_counted(new_front,
 
 
 def test_whoever_sends_no_whole_head_is_cut_off_however_slowly_he_goes_on(new_front, many, new_puppet):
-    front = new_front(tcp=True, bounds=Bounds(patience=Patience(head=0.5, linger=0.3)))
+    front = new_front(tcp=True, bounds=Bounds(patience=Patience(head=1.5, linger=0.3)))
     new_puppet(front, by_itself=2)
     silent = many(front, 5)
     trickling = many(front, 5, b"POST / HTTP/1.1\r\n")
@@ -134,17 +134,17 @@ def test_whoever_sends_no_whole_head_is_cut_off_however_slowly_he_goes_on(new_fr
 
 
 def test_a_kept_connection_may_rest_and_then_ask_again(new_front):
-    front = new_front(tcp=True, bounds=Bounds(patience=Patience(head=0.2)))
+    front = new_front(tcp=True, bounds=Bounds(patience=Patience(head=0.7)))
     with front.http() as client:
         assert client.post("/v1/nothing", content=b"a body that nobody reads").status_code == 404
         (connection,) = front.server.server_state.connections
         sock = connection.transport.get_extra_info("socket")
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 30_000
         assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
-        threading.Event().wait(1.3)  # longer than a head may take, and than a sweep
+        threading.Event().wait(1.8)  # longer than a head may take, and than a sweep
         assert client.get("/v1/models").status_code == 200
         assert front.server.server_state.connections == {connection}
-    assert [params["reasons"] for _, params in front.recorder.facts] == [{"serve.route-unknown": 1}]
+    assert [path for path, _, _ in front.recorder.requests] == ["other", "/v1/models"]
 
 
 def test_answers_that_nobody_reads_are_bounded_and_recorded_as_cancelled(alone, many):
@@ -154,7 +154,7 @@ def test_answers_that_nobody_reads_are_bounded_and_recorded_as_cancelled(alone, 
     assert served(front, BODY | {"max_tokens": 1})
     before, most = front.rss, 0
     lazy = many(front, 8, front.request(BODY | {"stream": True}), receive_buffer=4096)
-    end = time.monotonic() + 30
+    end = time.monotonic() + 120
     while front.metric('holdfast_answers_total{end="cancelled",model="base"}') < len(lazy):
         most = max(most, front.rss - before)
         assert time.monotonic() < end, "the readers were not given up"
@@ -213,7 +213,7 @@ def test_bodies_that_are_arriving_hold_only_so_much_together(new_front, new_pupp
 def test_whoever_never_shakes_hands_is_cut_off_and_counted_as_a_connection(
     new_front, many, monkeypatch, certificate
 ):
-    monkeypatch.setattr("holdfast.serving.front.listener.HANDSHAKE_SECONDS", 0.5)
+    monkeypatch.setattr("holdfast.serving.front.listener.HANDSHAKE_SECONDS", 1.5)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
     front = new_front(tcp=True, tls=context, bounds=Bounds(connections=6, address=5))

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from click.testing import CliRunner
-from tests.integration.serving.certificates import write_certificate
+from tests.integration.serving.certificates import read_pem, write_certificate
 from tests.integration.serving.stack import LABEL, make_settings
 
 from holdfast.cli import root
@@ -43,7 +43,9 @@ def secured(tmp_path, new_front, new_puppet):
         both = (tmp_path / f"{name}.pem").read_bytes() + (tmp_path / f"{name}.key").read_bytes()
         (tmp_path / f"{name}.both").write_bytes(both)
     settings = make_settings(access={"tls": True, "clients": True})
-    front = new_front(settings, tcp=True, tls=tls.context(tmp_path, clients=True))
+    front = new_front(
+        settings, tcp=True, tls=tls.context(read_pem(tmp_path, clients="clients"), clients=True)
+    )
     new_puppet(front, by_itself=2)
     return f"https://localhost:{front.address[1]}", front, tmp_path
 
@@ -71,7 +73,7 @@ def test_tls_both_ways_and_nobody_else(secured):
 
 def test_the_command_asks_the_first_model_that_the_key_opens(secured):
     address, front, folder = secured
-    words = ["ask", "Hello?", "--url", address, "--ca", str(folder / "authority.pem"), "--json"]
+    words = ["ask", "Hello?", "--url", f"{address}/v1", "--ca", str(folder / "authority.pem"), "--json"]
     environment = {"HOLDFAST_API_KEY": front.text, "HOLDFAST_CERTIFICATE": str(folder / "application.both")}
     done = CliRunner().invoke(root, words, env=environment)
     assert done.exit_code == 0, done.output
@@ -91,6 +93,10 @@ def test_what_goes_wrong_is_said_in_our_words(new_front, new_puppet):
     address = f"http://127.0.0.1:{front.address[1]}"
     with pytest.raises(NotAuthenticated):
         ask(address, "hf-wrong")
+    with pytest.raises(UsageRefused, match="not the address"):
+        ask(address.removeprefix("http://"), front.text)
+    with pytest.raises(DaemonUnreachable, match="speaks no TLS"):
+        ask(address.replace("http", "https"), front.text)
     with pytest.raises(UntrustedRequest, match="does not exist"):
         ask(address, front.text, "nothing")
     with pytest.raises(NotPermitted, match="scope inference"):

@@ -363,7 +363,7 @@ def test_who_knocks_hundreds_of_times_without_a_key_is_counted_in_a_few_events(f
     assert front.recorder.acts == []
 
 
-def test_what_is_not_there_for_a_key_is_counted_with_the_key_and_wrong_words_are_not(front):
+def test_what_a_key_is_refused_is_on_the_record_and_what_only_watches_is_counted(front):
     with front.http() as client:
         for name in ("nothing", "base:two"):
             assert client.post(CHAT, json=BODY | {"model": name}).status_code == 404
@@ -371,14 +371,16 @@ def test_what_is_not_there_for_a_key_is_counted_with_the_key_and_wrong_words_are
         assert client.get("/metrics").status_code == 403
         assert client.post(CHAT, json={"model": 7}).status_code == 400
         assert client.get(CHAT).status_code == 405
+    assert front.recorder.requests == [
+        (CHAT, 404, "serve.model-unknown"),
+        (CHAT, 404, "serve.model-unknown"),
+        ("other", 404, "serve.route-unknown"),
+        (CHAT, 400, "serve.invalid-value"),
+        (CHAT, 405, "serve.method"),
+    ]
     _, reasons, keys = counted(front)
-    assert reasons == {
-        "serve.model-unknown": 2,
-        "serve.route-unknown": 1,
-        "serve.method": 1,
-        "serve.scope": 1,
-    }
-    assert keys == {front.key.id: 5}
+    assert reasons == {"serve.scope": 1}
+    assert keys == {front.key.id: 1}
 
 
 def test_while_the_log_takes_nothing_counts_wait(speaking):
@@ -393,4 +395,4 @@ def test_while_the_log_takes_nothing_counts_wait(speaking):
         speaking.loop.call_soon_threadsafe(lambda: speaking.house.pause(paused=False))
         assert client.post(CHAT, json=BODY).status_code == 200
     assert speaking.recorder.actions == ["answer", "answer.done"]
-    assert counted(speaking)[1] == {"serve.key-unknown": 3}
+    assert counted(speaking)[1] == {"serve.key-unknown": 3, "serve.paused": 3}

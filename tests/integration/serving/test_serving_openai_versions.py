@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -9,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.integration.serving.stack import make_settings
+from tests.integration.serving.stack import BODY, CHAT, Puppet, make_settings
 
 pytestmark = pytest.mark.model
 
@@ -56,3 +57,71 @@ def test_a_client_as_it_comes_gets_everything(pooled, tmp_path, path, major, new
     assert told["errors"]["grammar"][2:] == ["grammar", "invalid_request_error"]
     intents = [seq for seq, act in enumerate(acts) if act.cause is None]
     assert sorted(act.cause for act in acts if act.cause is not None) == intents
+
+
+@pytest.fixture
+def opened():
+    """Closed after the test, whatever came of it."""
+    with contextlib.ExitStack() as stack:
+        yield stack
+
+
+def test_a_client_as_it_comes_waits_as_it_is_told_and_tries_again(new_front, new_puppet, opened):
+    """Both versions at once: a crowd first (429), then an engine that dies with their questions (503)."""
+    front = new_front(make_settings(parallel=4, queue=2))
+    with contextlib.closing(Puppet(front)) as puppet:  # it dies at the end of the block
+        crowd = [front.cleared_text] * 4 + [front.text]  # the sixth place is for another tenant
+        held = []
+        for key in crowd:
+            opened.enter_context(front.raw()).sendall(front.request(BODY, key=key))
+            held.append(puppet.next())
+        http = opened.enter_context(front.http(front.cleared_text))
+        refused = http.post(CHAT, json=BODY)
+        assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
+        command = [sys.executable, str(HERE / "openai_use.py"), front.path, front.text, "ask"]
+        asking = [
+            opened.enter_context(
+                subprocess.Popen(
+                    command, env=os.environ | more, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+                )
+            )
+            for more in ({}, {"PYTHONPATH": str(PREVIOUS)})
+        ]
+        for one in asking:
+            opened.callback(one.kill)  # before it is waited for
+        assert [one.stdout.readline() for one in asking] == [
+            "ready\n"
+        ] * 2  # who comes first waits a second only
+
+        def responses(status):
+            start = f'holdfast_responses_total{{status="{status}"}}'
+            lines = http.get("/metrics").text.splitlines()
+            return sum(float(line.split()[-1]) for line in lines if line.startswith(start))
+
+        def ask():
+            for one in asking:
+                one.stdin.write("\n")
+                one.stdin.flush()
+
+        ask()
+        front.until(lambda: responses(429) == 3)
+        for request in held:
+            puppet.answer(request, "for the crowd")
+        for _ in asking:
+            puppet.answer(puppet.next(), "at last")
+        told = [json.loads(one.stdout.readline()) for one in asking]
+        assert [(one["major"], one["text"], one["retries"]) for one in told] == [
+            (3, "at last", 1),
+            (2, "at last", 1),
+        ]
+        assert all(one["seconds"] >= 1 for one in told)
+        ask()
+        for _ in asking:
+            puppet.accept(puppet.next())
+    front.until(lambda: responses(503) == 2)
+    new_puppet(front, by_itself=2)
+    told = [json.loads(one.stdout.readline()) for one in asking]
+    assert all((one["text"], one["retries"]) == ("w0 w1 ", 1) and one["seconds"] >= 5 for one in told)
+    for one in asking:
+        one.stdin.close()
+    assert [one.wait(60) for one in asking] == [0, 0]

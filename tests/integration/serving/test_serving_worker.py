@@ -7,14 +7,16 @@ import datetime as dt
 import json
 import socket
 import ssl
+from collections import Counter
 
 import httpx
 import pytest
-from tests.integration.serving.certificates import write_certificate
+from tests.integration.serving.certificates import read_pem, write_certificate
 from tests.integration.serving.stack import BODY, CHAT, ENGINE, LABEL
 
-from holdfast.audit import event
+from holdfast.audit import event, reconcile
 from holdfast.audit.channel import ProducerServer
+from holdfast.audit.event import Actor
 from holdfast.audit.log import Log
 from holdfast.audit.sealed import SealedStore
 from holdfast.audit.signer import LogSigner
@@ -81,14 +83,14 @@ class Site:
         self.denied = []
         self.files = []
 
-    async def front(self, inputs=None, **order):
+    async def front(self, **order):
         ours, theirs = socket.socketpair()
         self.links, links = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.producer = ProducerServer(ours, self.log, "serve", self.sealed)
         self.producer.start()
         fds = {"listen": self.listening.fileno(), "audit": theirs.fileno(), "links": links.fileno()}
         told = {"settings": self.settings, "withdrawn": {}, "keys": [self.key.to_json()], **order}
-        spec = WorkerSpec("serve", inputs or {}, fds=fds, limits=Limits(memory_bytes=2**30))
+        spec = WorkerSpec("serve", {}, fds=fds, limits=Limits(memory_bytes=2**30))
         worker = await self.launcher.launch(spec, told, self.denied.append)
         theirs.close()
         links.close()
@@ -185,8 +187,8 @@ async def test_the_main_path_behind_walls_and_an_answer_in_flight_when_serving_s
         assert "Hello" not in worker.log_tail
         assert "Traceback" not in worker.log_tail
     events = [found for found in site.events() if found.action != "serve.refused"]
-    (refused,) = (found for found in site.events() if found.action == "serve.refused")
-    assert refused.params["reasons"] == {"serve.key-unknown": 1}
+    counted = [found.params["reasons"] for found in site.events() if found.action == "serve.refused"]
+    assert sum(map(Counter, counted), Counter()) == {"serve.key-unknown": 1, "serve.paused": 1}
     assert [found.action for found in events] == ["answer", "answer.done"] * 3
     assert [done.cause for done in events[1::2]] == [begun.seq for begun in events[::2]]
     assert [found.params["kind"] for found in events[::2]] == ["chat", "tokenize", "chat"]
@@ -200,10 +202,12 @@ async def test_the_main_path_behind_walls_and_an_answer_in_flight_when_serving_s
 
 
 async def test_an_engine_that_is_killed_costs_what_it_computed_and_the_next_one_takes_over(site):
+    site.settings["limits"]["queue"] = 60  # so that one request may take seconds on the fastest machines
+    long = {"model": "base", "prompt": ["Hello"] * 16, "n": 4, "max_tokens": 256, "temperature": 1}
     front = await site.opened()
     first = await site.engine()
     async with site.client() as client:
-        async with client.stream("POST", CHAT, json=BODY | {"stream": True, "max_tokens": 200}) as stream:
+        async with client.stream("POST", "/v1/completions", json=long | {"stream": True}) as stream:
             parts = stream.aiter_raw()
             await anext(parts)
             first.worker.kill()
@@ -231,6 +235,39 @@ async def test_an_engine_that_is_killed_costs_what_it_computed_and_the_next_one_
     assert found[1].params["error"] == "serve.engine-died"
 
 
+async def test_a_front_that_is_killed_between_two_events_leaves_the_second_to_others(site, monkeypatch):
+    push, receipts, recorded = site.log.push, [], asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def keeping(draft, settle, *rest):
+        def told(found):  # it is on disk, and the front does not hear of it
+            receipts.append((settle, found))
+            loop.call_soon_threadsafe(recorded.set)
+
+        push(draft, told if draft.action == "serve.request" else settle, *rest)
+
+    front = await site.opened()
+    monkeypatch.setattr(site.log, "push", keeping)
+    async with site.client() as client:
+        asking = asyncio.create_task(client.get("/v1/models"))
+        await asyncio.wait_for(recorded.wait(), 60)
+        assert not asking.done()
+        front.worker.kill()
+        with pytest.raises(httpx.HTTPError):  # nothing was said
+            await asking
+    await front.worker.wait()
+    ((settle, receipt),) = receipts
+    settle(receipt)
+    await asyncio.to_thread(site.producer.stop)
+    (begun,) = site.log.unfinished()
+    assert (begun.action, begun.params["route"]) == ("serve.request", "/v1/models")
+    assert site.producer.live == {begun.seq}
+    for draft in reconcile.interrupted([begun], Actor("holdfastd", None, "service")):
+        await asyncio.to_thread(site.log.append, draft)
+    assert site.actions == ["serve.request", "serve.request.interrupted"]
+    assert site.log.unfinished() == []
+
+
 @pytest.mark.parametrize(
     ("change", "key"),
     [
@@ -255,7 +292,7 @@ async def test_tls_asks_clients_for_a_certificate_of_the_site_s_authority(site, 
     write_certificate(folder, "application", authority)
     write_certificate(folder, "stranger")
     site.settings["access"] |= {"tls": True, "clients": True}
-    front = await site.opened(inputs={"tls": folder})
+    front = await site.opened(tls=read_pem(folder, clients="clients").plain())
     trusting = ssl.create_default_context(cafile=folder / "server.pem")
     async with site.client(trusting) as client:
         with pytest.raises(httpx.HTTPError):
@@ -273,6 +310,23 @@ async def test_tls_asks_clients_for_a_certificate_of_the_site_s_authority(site, 
     async with site.client(known) as client:
         reply = await client.get("/v1/models")
         assert (reply.status_code, [one["id"] for one in reply.json()["data"]]) == (200, ["base"])
+        # Another certificate takes over for who connects from now on; who is connected goes on.
+        write_certificate(folder, "renewed")
+        refused = await front.ask("renew", tls=read_pem(folder, "renewed").plain() | {"key": "none"})
+        assert refused.key == "serve.tls"
+        assert await front.ask("renew", tls=read_pem(folder, "renewed", clients="clients").plain()) == {
+            "renewed": True
+        }
+        assert (await client.get("/v1/models")).status_code == 200
+    async with site.client(known) as client:
+        with pytest.raises(httpx.ConnectError, match="certificate"):
+            await client.get("/v1/models")
+    renewed = ssl.create_default_context(cafile=folder / "renewed.pem")
+    renewed.load_cert_chain(folder / "application.pem", folder / "application.key")
+    async with site.client(renewed) as client:
+        assert (await client.get("/v1/models")).status_code == 200
     last, code = await front.end()
     assert (last, code) == ({"result": {"served": 0}}, 0)
-    assert site.events()[-1].params["reasons"]["serve.handshake"] >= 2
+    told = [one.params["reasons"] for one in site.events() if one.action == "serve.refused"]
+    # Without a certificate, with a stranger's, without TLS, and by who does not accept ours.
+    assert sum(reasons.get("serve.handshake", 0) for reasons in told) == 4

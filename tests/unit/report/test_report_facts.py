@@ -126,15 +126,23 @@ def test_counted_refusals_are_added_up_reason_by_reason(make_story, told):
     )
     story.tell("access.refused", count=5, seconds=1, reasons={"role.missing": 5}, uids={}, person="otto")
     story.tell("serve.refused", count=8, seconds=1, reasons={"serve.key-unknown": 80, "x": -1}, keys={})
-    rows = told(story)["access_denied"][-5:]
+    asked = {"tenant": "tax", "key": "k", "route": "/v1/models", "method": "GET"}
+    for _ in range(2):
+        refused = asked | {"error": "serve.scope", "status": 403}
+        story.act("serve.request", "tax/k", "application", asked, "failed", uid=None, **refused)
+    rows = told(story)["access_denied"][-6:]
     assert [(row["person"], row["reason"], row["count"]) for row in rows] == [
         ("uid 7", "session.missing", 903),
         ("uid 7", "session.refused", 90),
         ("uid 7", None, 10),
         ("otto", "role.missing", 5),
         ("applications", "serve.key-unknown", 8),
+        ("tax/k", "serve.scope", 2),
     ]
-    assert not {"access.refused", "serve.refused"} & told(story)["system"].keys()
+    assert rows[-1]["route"] == "/v1/models"
+    facts = told(story)
+    assert not {"access.refused", "serve.refused"} & facts["system"].keys()
+    assert "serve.request" not in {row["action"] for row in facts["endings"]}
 
 
 def test_a_run_names_base_data_recipe_and_adapter(told):

@@ -7,19 +7,19 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from textual import on
-from textual.widgets import DataTable, Static
+from textual.widgets import Static
 
 from holdfast.client import operations
 from holdfast.parts import records
 from holdfast_tui import actions, incoming
 from holdfast_tui.messages import Told
 from holdfast_tui.reading import NOTHING, bytes_told, number, texts, told
-from holdfast_tui.screens.dialogs import Decision, Field, Form, Reading
-from holdfast_tui.screens.section import Section, columns, selected
+from holdfast_tui.screens.dialogs import Decision, Field, Form
+from holdfast_tui.screens.seconded import SecondedSection
+from holdfast_tui.screens.section import columns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from textual.binding import BindingType
     from textual.widget import Widget
@@ -40,18 +40,20 @@ _GENERATIONS = (("generation", 11), ("state", 9), ("artefacts", 10), ("from impo
 _EMPTY = "Nothing was imported yet.\n\nPress i to import a medium by its path; a second administrator then admits it with a."
 
 
-class BundlesSection(Section):
+class BundlesSection(SecondedSection):
     """Imports above with what to do next about the selected one, generations below."""
 
     SECTION = actions.BUNDLES
     FOCUS = "#imports"
+    ONE = "import"
+    HEADS = _IMPORTS
+    EMPTY = _EMPTY
+    WAITING = ("state", "waiting")
     BINDINGS: ClassVar[list[BindingType]] = actions.bindings(actions.BUNDLES)
 
     def __init__(self) -> None:
         super().__init__()
-        self._imports: dict[int, dict[str, Json]] = {}
         self._newest: set[int] = set()
-        self._new: int | None = None  # an import that was just started here, to be selected once it is listed
         self._path = ""  # of the last medium: the next volume is most often inserted at the same place
 
     def body(self) -> Iterator[Widget]:
@@ -60,8 +62,7 @@ class BundlesSection(Section):
         Yields:
             The widgets.
         """
-        yield from columns("imports", _IMPORTS)
-        yield Static("", id="import-line", markup=False)
+        yield from super().body()
         yield Static("Generations", classes="title", markup=False)
         yield from columns("generations", _GENERATIONS)
 
@@ -80,30 +81,13 @@ class BundlesSection(Section):
             data: The daemon's listing.
         """
         imports = records(data.get("imports"))
-        self._imports = {number(one.get("request")): one for one in imports}
         self._newest = incoming.collecting(imports)
-        self.fill(
-            "#imports",
-            [
-                (
-                    str(request),
-                    (
-                        request,
-                        incoming.standing(one, newest=request in self._newest),
-                        told(one.get("name")),
-                        told(one.get("version")),
-                        bytes_told(one.get("bytes")),
-                        told(one.get("requester")),
-                        told(one.get("decided_by")),
-                    ),
-                )
-                for request, one in self._imports.items()
-            ],
-            _EMPTY,
-            at=str(self._new) if self._new in self._imports else None,
-        )
-        if self._new in self._imports:
-            self._new = None
+        for one in imports:
+            if one.get("state") == "running":
+                request = number(one.get("request"))
+                feed = self.console_app.follow(request, f"import #{request}")
+                feed.title = f"import {incoming.head(one)}"
+        self.enlist({number(one.get("request")): one for one in imports})
         active = data.get("active")
         self.fill(
             "#generations",
@@ -121,26 +105,52 @@ class BundlesSection(Section):
             ],
             "None is active yet.",
         )
-        for request, one in self._imports.items():
-            if one.get("state") == "running":
-                feed = self.console_app.follow(request, f"import #{request}")
-                feed.title = f"import {incoming.head(one)}"
-        self._draw()
 
-    @on(DataTable.RowHighlighted, "#imports")
-    def _draw(self) -> None:
-        """Say what to do next about the selected import."""
-        one = self._selected()
-        line = ""
-        if one is not None:
-            request = number(one.get("request"))
-            line = incoming.next_step(
-                one,
-                self.console_app.link.person,
-                self.console_app.feeds.get(request),
-                newest=request in self._newest,
-            )
-        self.query_one("#import-line", Static).update(line)
+    def cells(self, request: int, one: dict[str, Json]) -> Sequence[object]:
+        """Give a row.
+
+        Args:
+            request: The request's number.
+            one: The import.
+
+        Returns:
+            Its cells.
+        """
+        return (
+            request,
+            incoming.standing(one, newest=request in self._newest),
+            told(one.get("name")),
+            told(one.get("version")),
+            bytes_told(one.get("bytes")),
+            told(one.get("requester")),
+            told(one.get("decided_by")),
+        )
+
+    def next_step(self, one: dict[str, Json]) -> str:
+        """Say what to do next about an import.
+
+        Args:
+            one: It.
+
+        Returns:
+            One or two lines.
+        """
+        request, app = number(one.get("request")), self.console_app
+        newest = request in self._newest
+        return incoming.next_step(one, app.link.person, app.feeds.get(request), newest=newest)
+
+    async def whole(self, request: int) -> tuple[str, str]:
+        """Read an import with what was found in it.
+
+        Args:
+            request: Its number.
+
+        Returns:
+            A title, and the text.
+        """
+        found, names = await self._known(request)
+        title = f"Import #{request}: {told(found.get('name'))} {told(found.get('version'))}"
+        return title, "\n".join(incoming.described(found, names))
 
     def job_moved(self, feed: Feed) -> None:
         """Show how far the selected import is.
@@ -148,12 +158,8 @@ class BundlesSection(Section):
         Args:
             feed: The job.
         """
-        if feed.job in self._imports:
-            self._draw()
-
-    def person_changed(self) -> None:
-        """Say what the other person can do."""
-        self._draw()
+        if feed.job in self.listed:
+            self.draw()
 
     def handlers(self) -> Mapping[str, Callable[[], None]]:
         """Name what does this section's actions.
@@ -170,12 +176,8 @@ class BundlesSection(Section):
             "rollback": self._roll_back,
         }
 
-    def _selected(self) -> dict[str, Json] | None:
-        key = selected(self.query_one("#imports", DataTable))
-        return self._imports.get(int(key)) if key is not None else None
-
     def _import(self) -> None:
-        one = self._selected()
+        one = self.chosen()
         wanted = incoming.lacking(one) if one and number(one.get("request")) in self._newest else ""
         self.app.push_screen(
             Form(
@@ -196,23 +198,12 @@ class BundlesSection(Section):
     async def _start_import(self, path: Path) -> None:
         app = self.console_app
         job = await app.link.do(lambda client: operations.start_import(client, path))
-        self._new = job
+        self.new = job
         app.follow(job, f"import #{job}", _imported)
         app.look()
 
-    def _waiting(self) -> int | None:
-        """Give the selected import if it waits; else, if just one waits, that one."""
-        one = self._selected()
-        if one is not None and one.get("state") == "waiting":
-            return number(one.get("request"))
-        waiting = [request for request, one in self._imports.items() if one.get("state") == "waiting"]
-        if len(waiting) == 1:
-            return waiting[0]
-        self.notify("Select an import that is waiting." if waiting else "No import is waiting.", markup=False)
-        return None
-
     def _admit(self) -> None:
-        request = self._waiting()
+        request = self.waiting()
         if request is not None:
             self.console_app.begin("reading the import", partial(self._ask_to_admit, request))
 
@@ -239,9 +230,9 @@ class BundlesSection(Section):
             self.console_app.begin(f"admitting #{request}", work)
 
     def _reject(self) -> None:
-        request = self._waiting()
+        request = self.waiting()
         if request is not None:
-            one = self._imports[request]
+            one = self.listed[request]
             self.app.push_screen(
                 Form(
                     f"Reject import #{request}",
@@ -262,7 +253,7 @@ class BundlesSection(Section):
             self.console_app.begin(f"rejecting #{request}", work)
 
     def _discard(self) -> None:
-        one = self._selected()
+        one = self.chosen()
         if one is None or one.get("state") not in incoming.GIVEN_UP:
             self.notify("Select an import that is not complete, or your own that waits.", markup=False)
             return
@@ -287,7 +278,7 @@ class BundlesSection(Section):
             self.console_app.begin(f"giving up #{request}", work)
 
     def _receipt(self) -> None:
-        one = self._selected()
+        one = self.chosen()
         if one is None or one.get("state") not in incoming.RECEIPTED:
             self.notify("Select an import that was admitted, rejected or refused.", markup=False)
             return
@@ -340,16 +331,6 @@ class BundlesSection(Section):
             self.console_app.post_message(Told(f"Generation {done['generation']} is active."))
 
         self.console_app.begin("rolling back", work)
-
-    @on(DataTable.RowSelected, "#imports")
-    def _open(self, message: DataTable.RowSelected) -> None:
-        if message.row_key.value is not None:
-            self.console_app.begin("reading the import", partial(self._read, int(message.row_key.value)))
-
-    async def _read(self, request: int) -> None:
-        found, names = await self._known(request)
-        title = f"Import #{request}: {told(found.get('name'))} {told(found.get('version'))}"
-        self.app.push_screen(Reading(title, "\n".join(incoming.described(found, names))))
 
 
 def _imported(found: dict[str, Json]) -> str:

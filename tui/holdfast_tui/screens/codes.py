@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, ClassVar
 from rich.style import Style
 from rich.text import Text
 from textual.binding import Binding, BindingType
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from holdfast.audit import qr, witness
 from holdfast_tui.reading import plain
+from holdfast_tui.screens.dialogs import Dialog
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -49,7 +49,7 @@ def drawn(document: str) -> list[list[str]]:
     return [qr.draw(frame) for frame in witness.frames_of(document.encode())]
 
 
-class Codes(ModalScreen[None]):
+class Codes(Dialog[None]):
     """Shows codes.
 
     Args:

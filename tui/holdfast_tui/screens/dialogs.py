@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import on
+from textual.await_complete import AwaitComplete
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.message import Message
-from textual.screen import ModalScreen
+from textual.screen import ModalScreen, ScreenResultType
 from textual.widgets import Input, Static
 
 from holdfast_tui.reading import plain
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 
 MAX_FIELD = 4096  # characters; the longest path that Linux takes
+ROOMY = 6  # lines of a form that the smallest screen holds with space between them
 YES = "yes"  # the answer of a switch that is on
 
 
@@ -90,7 +92,22 @@ class Switch(Static, can_focus=True):
         self.post_message(self.GoneOn(self))
 
 
-class Form(ModalScreen[dict[str, str] | None]):
+class Dialog(ModalScreen[ScreenResultType]):
+    """A screen over a section, which closes once: keys that were on their way to it change nothing beneath."""
+
+    def dismiss(self, result: ScreenResultType | None = None) -> AwaitComplete:
+        """Close, unless it is closed already.
+
+        Args:
+            result: The answer.
+
+        Returns:
+            What can be waited for.
+        """
+        return super().dismiss(result) if self.is_current else AwaitComplete()
+
+
+class Form(Dialog[dict[str, str] | None]):
     """Asks for a few lines of text.
 
     Args:
@@ -117,7 +134,7 @@ class Form(ModalScreen[dict[str, str] | None]):
         Yields:
             The widgets.
         """
-        with Vertical(id="dialog"):
+        with Vertical(id="dialog", classes="dense" if len(self._fields) > ROOMY else ""):
             yield Static(plain(self._title), classes="dialog-title", markup=False)
             if self._note:
                 yield Static(plain(self._note), markup=False)
@@ -168,7 +185,7 @@ class Form(ModalScreen[dict[str, str] | None]):
         self.dismiss(None)
 
 
-class Reading(ModalScreen[None]):
+class Reading(Dialog[None]):
     """Shows a text.
 
     Args:
@@ -206,7 +223,7 @@ class Reading(ModalScreen[None]):
         self.dismiss(None)
 
 
-class Decision(ModalScreen[bool]):
+class Decision(Dialog[bool]):
     """Shows what a person answers for, and asks whether they do it. Enter reads on, and decides only at the text's end.
 
     Args:

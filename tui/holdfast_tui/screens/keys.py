@@ -13,7 +13,7 @@ from holdfast.parts import records
 from holdfast_tui import actions, served
 from holdfast_tui.messages import Told
 from holdfast_tui.reading import plain, told
-from holdfast_tui.screens.dialogs import Decision, Field, Form, Reading
+from holdfast_tui.screens.dialogs import YES, Decision, Field, Form, Reading
 from holdfast_tui.screens.tables import Listing, Rows
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _NO_KEYS = "No keys yet. n makes one: its secret is shown once, and kept nowhere."
 _ROUTE = "/v1/serving/keys"
 _LIMITS = ("requests_per_minute", "tokens_per_day", "parallel")
+_SCOPES = ("inference", "metrics")
 _DIGITS = 13  # of a limit; the largest has as many
 
 
@@ -115,6 +116,11 @@ def create(app: HoldfastApp) -> None:
                     optional=True,
                 ),
                 Field("level", f"Highest label that it may see: {', '.join(LEVELS)}", LEVELS[0]),
+                Field(
+                    "compartments", "Compartments that it may see, too, with commas between", optional=True
+                ),
+                Field("inference", "it asks models", YES, switch=True),
+                Field("metrics", "it reads figures at /metrics", switch=True),
                 Field("requests_per_minute", "Requests in a minute (empty: any number)", optional=True),
                 Field("tokens_per_day", "Tokens in a day (empty: any number)", optional=True),
                 Field("parallel", "Requests at once (empty: any number)", optional=True),
@@ -132,10 +138,18 @@ def _create_named(app: HoldfastApp, answer: dict[str, str] | None) -> None:
     if wrong:
         app.notify(f"{wrong[0][:40]} is not a whole number.", severity="warning", markup=False)
         return
+    scopes = [name for name in _SCOPES if answer[name]]
+    if not scopes:  # the daemon would take none for the first
+        app.notify("A key asks models, reads figures, or does both.", severity="warning", markup=False)
+        return
     body: dict[str, Json] = {
         "tenant": answer["tenant"].strip(),
         "models": list(answer["models"].split()),
         "level": answer["level"].strip(),
+        "compartments": [
+            *dict.fromkeys(name.strip() for name in answer["compartments"].split(",") if name.strip())
+        ],
+        "scopes": [*scopes],
         **{name: int(text) for name, text in limits.items() if text},
     }
 

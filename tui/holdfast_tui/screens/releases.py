@@ -5,22 +5,18 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
-from textual import on
-from textual.widgets import DataTable, Static
-
 from holdfast.client import operations
 from holdfast.parts import record, records
 from holdfast_tui import actions, released
 from holdfast_tui.messages import Told
 from holdfast_tui.reading import brief, number, plain, told
-from holdfast_tui.screens.dialogs import Decision, Field, Form, Reading
-from holdfast_tui.screens.section import Section, columns, selected
+from holdfast_tui.screens.dialogs import Decision, Field, Form
+from holdfast_tui.screens.seconded import SecondedSection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from textual.binding import BindingType
-    from textual.widget import Widget
 
     from holdfast.canonical import Json
 
@@ -39,27 +35,20 @@ _EMPTY = (
 )
 
 
-class ReleasesSection(Section):
+class ReleasesSection(SecondedSection):
     """Releases above, the selected one in words below."""
 
     SECTION = actions.RELEASES
     FOCUS = "#releases"
+    ONE = "release"
+    HEADS = _RELEASES
+    EMPTY = _EMPTY
+    WAITING = ("standing", released.OPEN)
     BINDINGS: ClassVar[list[BindingType]] = actions.bindings(actions.RELEASES)
 
     def __init__(self) -> None:
         super().__init__()
-        self._releases: dict[int, dict[str, Json]] = {}
         self._runs: list[dict[str, Json]] = []
-        self._new: int | None = None  # what was just proposed is gone to
-
-    def body(self) -> Iterator[Widget]:
-        """Lay out the table and the lines below.
-
-        Yields:
-            The widgets.
-        """
-        yield from columns("releases", _RELEASES)
-        yield Static("", id="release-line", markup=False)
 
     async def load(self) -> dict[str, Json]:
         """Fetch releases, and the runs that could become one.
@@ -77,44 +66,50 @@ class ReleasesSection(Section):
             data: What ``load`` gave.
         """
         self._runs = records(data.get("runs"))
-        self._releases = {number(one.get("request")): one for one in records(data.get("releases"))}
-        self.fill(
-            "#releases",
-            [
-                (
-                    str(request),
-                    (
-                        request,
-                        told(one.get("alias")),
-                        released.standing(one),
-                        told(one.get("run_number")),
-                        brief(one.get("product")),
-                        told(one.get("requester")),
-                        told(one.get("decided_by")),
-                    ),
-                )
-                for request, one in self._releases.items()
-            ],
-            _EMPTY,
-            at=str(self._new) if self._new in self._releases else None,
+        self.enlist({number(one.get("request")): one for one in records(data.get("releases"))})
+
+    def cells(self, request: int, one: dict[str, Json]) -> Sequence[object]:
+        """Give a row.
+
+        Args:
+            request: The request's number.
+            one: The release.
+
+        Returns:
+            Its cells.
+        """
+        return (
+            request,
+            told(one.get("alias")),
+            released.standing(one),
+            told(one.get("run_number")),
+            brief(one.get("product")),
+            told(one.get("requester")),
+            told(one.get("decided_by")),
         )
-        if self._new in self._releases:
-            self._new = None
-        self._draw()
 
-    def _selected(self) -> dict[str, Json] | None:
-        key = selected(self.query_one("#releases", DataTable))
-        return self._releases.get(int(key)) if key is not None else None
+    def next_step(self, one: dict[str, Json]) -> str:
+        """Say what can be done about a release.
 
-    @on(DataTable.RowHighlighted, "#releases")
-    def _draw(self) -> None:
-        one = self._selected()
-        text = released.next_step(one, self.console_app.link.person, self.console_app.now()) if one else ""
-        self.query_one("#release-line", Static).update(plain(text))
+        Args:
+            one: It.
 
-    def person_changed(self) -> None:
-        """Say what the other person can do."""
-        self._draw()
+        Returns:
+            A few lines.
+        """
+        return released.next_step(one, self.console_app.link.person, self.console_app.now())
+
+    async def whole(self, request: int) -> tuple[str, str]:
+        """Read a release with all that it rests on.
+
+        Args:
+            request: Its number.
+
+        Returns:
+            A title, and the text.
+        """
+        found = await self.console_app.link.call("GET", f"/v1/releases/{request}")
+        return f"Release #{request}", "\n".join(released.described(found, self.console_app.now()))
 
     def handlers(self) -> Mapping[str, Callable[[], None]]:
         """Name what does this section's actions.
@@ -152,38 +147,23 @@ class ReleasesSection(Section):
             given = answer or {"run": "", "alias": ""}
             body: dict[str, Json] = {"run": given["run"].strip(), "alias": given["alias"].strip() or None}
             found = await self.console_app.link.call("POST", "/v1/releases", body)
-            self._new = number(found.get("request"))
+            self.new = number(found.get("request"))
             self.console_app.post_message(
-                Told(f"Release #{self._new} waits for an administrator: a approves it.")
+                Told(f"Release #{self.new} waits for an administrator: a approves it.")
             )
 
         if answer is not None:
             self.console_app.begin("proposing the release", work)
 
-    def _open(self) -> int | None:
-        """Give the selected release if it is open; else, if just one is, that one."""
-        one = self._selected()
-        if one is not None and one.get("standing") == released.OPEN:
-            return number(one.get("request"))
-        waiting = [request for request, one in self._releases.items() if one.get("standing") == released.OPEN]
-        if len(waiting) == 1:
-            return waiting[0]
-        self.notify("Select a release that is open." if waiting else "No release is open.", markup=False)
-        return None
-
-    async def _told(self, request: int) -> str:
-        """Read a release with all that it rests on."""
-        found = await self.console_app.link.call("GET", f"/v1/releases/{request}")
-        return "\n".join(released.described(found, self.console_app.now()))
-
     def _approve(self) -> None:
-        request = self._open()
+        request = self.waiting()
         if request is not None:
             self.console_app.begin("reading the release", partial(self._ask_to_approve, request))
 
     async def _ask_to_approve(self, request: int) -> None:
+        _, text = await self.whole(request)
         self.app.push_screen(
-            Decision(f"Approve release #{request}", await self._told(request), "sign and approve"),
+            Decision(f"Approve release #{request}", text, "sign and approve"),
             partial(self._approved, request),
         )
 
@@ -199,7 +179,7 @@ class ReleasesSection(Section):
             self.console_app.begin(f"approving #{request}", work)
 
     def _refuse(self) -> None:
-        request = self._open()
+        request = self.waiting()
         if request is not None:
             self.app.push_screen(
                 Form(f"Refuse release #{request}", [Field("reason", "Why; it goes on the record")]),
@@ -216,8 +196,8 @@ class ReleasesSection(Section):
             self.console_app.begin(f"refusing #{request}", work)
 
     def _roll_back(self) -> None:
-        one = self._selected()
-        earlier = released.earlier(one, self._releases) if one is not None else []
+        one = self.chosen()
+        earlier = released.earlier(one, self.listed) if one is not None else []
         if one is None or not earlier:
             self.notify("Select a release whose alias has an earlier one to go back to.", markup=False)
             return
@@ -251,15 +231,6 @@ class ReleasesSection(Section):
             app.look()
 
         self.console_app.begin(f"rolling {alias} back", work)
-
-    @on(DataTable.RowSelected, "#releases")
-    def _picked(self, message: DataTable.RowSelected) -> None:
-        if message.row_key.value is not None:
-            self.console_app.begin("reading the release", partial(self._read, int(message.row_key.value)))
-
-    async def _read(self, request: int) -> None:
-        text = await self._told(request)
-        self.app.push_screen(Reading(f"Release #{request}", text))
 
 
 def _switched(found: dict[str, Json]) -> str:

@@ -5,21 +5,17 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
-from textual import on
-from textual.widgets import DataTable, Static
-
 from holdfast.client import operations
 from holdfast_tui import actions, asked, files
 from holdfast_tui.messages import Told
-from holdfast_tui.reading import banner, number, plain, told
-from holdfast_tui.screens.dialogs import Decision, Field, Form, Reading
-from holdfast_tui.screens.section import Section, columns, selected
+from holdfast_tui.reading import banner, number, told
+from holdfast_tui.screens.dialogs import Decision, Field, Form
+from holdfast_tui.screens.seconded import SecondedSection
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from textual.binding import BindingType
-    from textual.widget import Widget
 
     from holdfast.canonical import Json
     from holdfast.client.connection import Client
@@ -47,26 +43,15 @@ MAX_DIGITS = 9  # of a number of days; the daemon names its own bound
 _GOOD = ("good", "for good")  # what a person types for a retention without an end
 
 
-class RequestsSection(Section):
+class RequestsSection(SecondedSection):
     """Everything that was asked for in one table, the selected one in words below."""
 
     SECTION = actions.REQUESTS
     FOCUS = "#requests"
+    ONE = "request"
+    HEADS = _REQUESTS
+    EMPTY = _EMPTY
     BINDINGS: ClassVar[list[BindingType]] = actions.bindings(actions.REQUESTS)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._requests: dict[int, dict[str, Json]] = {}
-        self._new: int | None = None  # what was just asked for here, to be selected once it is listed
-
-    def body(self) -> Iterator[Widget]:
-        """Lay out the table and the line below.
-
-        Yields:
-            The widgets.
-        """
-        yield from columns("requests", _REQUESTS)
-        yield Static("", id="request-line", markup=False)
 
     async def load(self) -> dict[str, Json]:
         """Fetch exceptions, inventories and requests for sealed texts.
@@ -86,44 +71,52 @@ class RequestsSection(Section):
         Args:
             data: What ``load`` gave.
         """
-        self._requests = asked.collected(data)
-        self.fill(
-            "#requests",
-            [
-                (
-                    str(request),
-                    (
-                        request,
-                        told(one.get("kind")),
-                        told(one.get("state")),
-                        asked.subject(one, self.console_app.artefacts),
-                        told(one.get("until"))[:10],
-                        told(one.get("requester")),
-                        told(one.get("decided_by")),
-                    ),
-                )
-                for request, one in self._requests.items()
-            ],
-            _EMPTY,
-            at=str(self._new) if self._new in self._requests else None,
+        self.enlist(asked.collected(data))
+
+    def cells(self, request: int, one: dict[str, Json]) -> Sequence[object]:
+        """Give a row.
+
+        Args:
+            request: The request's number.
+            one: It, in the one form.
+
+        Returns:
+            Its cells.
+        """
+        return (
+            request,
+            told(one.get("kind")),
+            told(one.get("state")),
+            asked.subject(one, self.console_app.artefacts),
+            told(one.get("until"))[:10],
+            told(one.get("requester")),
+            told(one.get("decided_by")),
         )
-        if self._new in self._requests:
-            self._new = None
-        self._draw()
 
-    def _selected(self) -> dict[str, Json] | None:
-        key = selected(self.query_one("#requests", DataTable))
-        return self._requests.get(int(key)) if key is not None else None
+    def next_step(self, one: dict[str, Json]) -> str:
+        """Say what can be done about a request.
 
-    @on(DataTable.RowHighlighted, "#requests")
-    def _draw(self) -> None:
-        one = self._selected()
-        told_ = asked.next_step(one, self.console_app.link.person, self.console_app.now()) if one else ""
-        self.query_one("#request-line", Static).update(plain(told_))
+        Args:
+            one: It.
 
-    def person_changed(self) -> None:
-        """Say what the other person can do."""
-        self._draw()
+        Returns:
+            A few lines.
+        """
+        return asked.next_step(one, self.console_app.link.person, self.console_app.now())
+
+    async def whole(self, request: int) -> tuple[str, str]:
+        """Read a request with all its facts.
+
+        Args:
+            request: Its number.
+
+        Returns:
+            A title, and the text.
+        """
+        one = self.listed[request]
+        found = await self.console_app.link.call("GET", f"/v1/{asked.place(one)}/{request}")
+        whole = {**one, **found, "kind": one.get("kind"), "state": found.get("standing", found.get("state"))}
+        return f"Request #{request}", "\n".join(asked.described(whole, self.console_app.now()))
 
     def handlers(self) -> Mapping[str, Callable[[], None]]:
         """Name what does this section's actions.
@@ -173,7 +166,7 @@ class RequestsSection(Section):
         async def work() -> None:
             app = self.console_app
             found = await app.link.call("POST", "/v1/exceptions", body)
-            self._new = number(found.get("request"))
+            self.new = number(found.get("request"))
             app.post_message(
                 Told(f"Exception #{told(found.get('request'))} waits for another administrator: g grants it.")
             )
@@ -200,7 +193,7 @@ class RequestsSection(Section):
         async def work() -> None:
             app = self.console_app
             body: dict[str, Json] = {"artefacts": list(answer["artefacts"].split()) if answer else []}
-            job = self._new = number((await app.link.call("POST", "/v1/requests", body)).get("job"))
+            job = self.new = number((await app.link.call("POST", "/v1/requests", body)).get("job"))
             app.follow(
                 job,
                 f"inventory #{job}",
@@ -211,29 +204,11 @@ class RequestsSection(Section):
         if answer is not None:
             self.console_app.begin("asking for the inventory", work)
 
-    def _open(self) -> int | None:
-        """Give the selected request if it is open; else, if just one is, that one."""
-        one = self._selected()
-        if one is not None and one.get("state") == "open":
-            return number(one.get("request"))
-        waiting = [request for request, one in self._requests.items() if one.get("state") == "open"]
-        if len(waiting) == 1:
-            return waiting[0]
-        self.notify("Select a request that is open." if waiting else "No request is open.", markup=False)
-        return None
-
-    async def _told(self, request: int) -> str:
-        """Read a request with all its facts."""
-        one = self._requests[request]
-        found = await self.console_app.link.call("GET", f"/v1/{asked.place(one)}/{request}")
-        whole = {**one, **found, "kind": one.get("kind"), "state": found.get("standing", found.get("state"))}
-        return "\n".join(asked.described(whole, self.console_app.now()))
-
     def _grant(self) -> None:
-        request = self._open()
+        request = self.waiting()
         if request is None:
             return
-        one = self._requests[request]
+        one = self.listed[request]
         lacking = actions.missing((asked.granting(one),), self.console_app.link.roles)
         if lacking:
             self.notify(
@@ -245,15 +220,14 @@ class RequestsSection(Section):
         self.console_app.begin("reading the request", partial(self._ask_to_grant, request))
 
     async def _ask_to_grant(self, request: int) -> None:
-        kind = told(self._requests[request].get("kind"))
+        kind = told(self.listed[request].get("kind"))
         title, deed, sign = f"Grant exception #{request}", "sign and grant", operations.grant_exception
         if kind == asked.INVENTORY:
             title, deed, sign = f"Let inventory #{request} out", "sign and let it out", operations.let_out
         elif kind in asked.SEALED:
             title, deed, sign = f"Grant {kind} #{request}", "sign and grant", operations.grant_sealed
-        self.app.push_screen(
-            Decision(title, await self._told(request), deed), partial(self._granted, request, sign)
-        )
+        _, text = await self.whole(request)
+        self.app.push_screen(Decision(title, text, deed), partial(self._granted, request, sign))
 
     def _granted(self, request: int, sign: Sign, answer: bool | None) -> None:  # noqa: FBT001 - a dialog's answer
         async def work() -> None:
@@ -265,7 +239,7 @@ class RequestsSection(Section):
             self.console_app.begin(f"granting #{request}", work)
 
     def _refuse(self) -> None:
-        request = self._open()
+        request = self.waiting()
         if request is not None:
             self.app.push_screen(
                 Form(f"Refuse request #{request}", [Field("reason", "Why; it goes on the record")]),
@@ -273,7 +247,7 @@ class RequestsSection(Section):
             )
 
     def _refused(self, request: int, answer: dict[str, str] | None) -> None:
-        place = asked.place(self._requests[request])
+        place = asked.place(self.listed[request])
 
         async def work() -> None:
             reason = answer["reason"].strip() if answer else ""
@@ -284,7 +258,7 @@ class RequestsSection(Section):
             self.console_app.begin(f"refusing #{request}", work)
 
     def _fetch(self) -> None:
-        one = self._selected()
+        one = self.chosen()
         if one is None or not one.get("document"):
             self.notify("Select an inventory that was let out.", markup=False)
             return
@@ -364,18 +338,9 @@ class RequestsSection(Section):
     def _ask_sealed(self, kind: str, body: dict[str, Json]) -> None:
         async def work() -> None:
             found = await self.console_app.link.call("POST", f"/v1/sealed/{kind}", body)
-            self._new = number(found.get("request"))
+            self.new = number(found.get("request"))
             self.console_app.post_message(
-                Told(f"Request #{self._new} waits for another administrator: g grants it.")
+                Told(f"Request #{self.new} waits for another administrator: g grants it.")
             )
 
         self.console_app.begin("asking", work)
-
-    @on(DataTable.RowSelected, "#requests")
-    def _picked(self, message: DataTable.RowSelected) -> None:
-        if message.row_key.value is not None:
-            self.console_app.begin("reading the request", partial(self._read, int(message.row_key.value)))
-
-    async def _read(self, request: int) -> None:
-        text = await self._told(request)
-        self.app.push_screen(Reading(f"Request #{request}", text))

@@ -236,6 +236,7 @@ class ServingSection(Section):
                 [
                     Field("model", "Base; one that was taken out is brought back", "starter"),
                     Field("adapters", "Runs whose adapters are served (gate: go)", optional=True),
+                    Field("type", "Type (empty: as it is served, else as at a start)", optional=True),
                 ],
                 note="What is served already goes on.",
             ),
@@ -247,6 +248,7 @@ class ServingSection(Section):
             body: dict[str, Json] = {
                 "model": answer["model"].strip(),
                 "adapters": list(answer["adapters"].split()),
+                "quantization": answer["type"].strip() or None,
             }
             self._start("/v1/serving/load", body, "change of what is served", lambda _: "It is served.")
 

@@ -8,11 +8,10 @@ from rich.text import Text
 from textual import on
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.screen import ModalScreen
 from textual.widgets import DataTable, Static
 
 from holdfast_tui.reading import line, plain, row
-from holdfast_tui.screens.dialogs import Reading
+from holdfast_tui.screens.dialogs import Dialog, Reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,7 +23,7 @@ WIDEST = 36  # columns of a cell; Enter shows it whole
 CUT = 400  # characters of a cell that go into a table at all
 
 
-class _Table(ModalScreen[str | None]):
+class _Table(Dialog[str | None]):
     """A title, a table, a note and the keys."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q", "leave", "back")]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from holdfast.api import messages
 from holdfast.daemon.routes.base import Routes, answer, read, started
-from holdfast.daemon.serve import keys, usage
+from holdfast.daemon.serve import keys, renewal, status, usage
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -26,6 +26,7 @@ class Served(Routes):
             ("POST", "/v1/serving/start", self.serve),
             ("POST", "/v1/serving/load", self.load),
             ("POST", "/v1/serving/unload", self.unload),
+            ("POST", "/v1/serving/renew", self.renew),
             ("POST", "/v1/serving/stop", self.stop_serving),
             ("GET", "/v1/serving/usage", self.usage),
             ("GET", "/v1/serving/keys", self.keys),
@@ -34,9 +35,10 @@ class Served(Routes):
         )
 
     async def serving(self, request: Request) -> Response:
-        """``GET /v1/serving``."""
+        """``GET /v1/serving``, with what the log lacks: without it nothing is answered."""
         self.session(request)
-        return answer(await self.services.serving.status())
+        space = self.services.space.status(self.services)
+        return answer({**await status.describe(self.services.serving), "space": space})
 
     async def serve(self, request: Request) -> Response:
         """``POST /v1/serving/start``."""
@@ -56,6 +58,11 @@ class Served(Routes):
         asked = await read(request, messages.UnloadRequest)
         return started(await self.services.serving.unload(self.services, session, asked))
 
+    async def renew(self, request: Request) -> Response:
+        """``POST /v1/serving/renew``."""
+        session = self.session(request)
+        return answer(await renewal.renew(self.services, session.actor("serve.change")))
+
     async def stop_serving(self, request: Request) -> Response:
         """``POST /v1/serving/stop``."""
         session = self.session(request)
@@ -64,7 +71,7 @@ class Served(Routes):
     async def usage(self, request: Request) -> Response:
         """``GET /v1/serving/usage?tenant=&since=&until=&by=tenant,model,day,key``."""
         self.session(request)
-        return answer(await usage.summed(self.services, usage.wanted(request.query_params)))
+        return answer(await usage.summed(self.services, usage.read(request.query_params)))
 
     async def keys(self, request: Request) -> Response:
         """``GET /v1/serving/keys``."""

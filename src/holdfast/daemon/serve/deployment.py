@@ -1,10 +1,11 @@
 """What runs while models are served: the listening socket, the front on it, and the engines behind it.
 
-Order of operations: engines are launched with their adapters; the front is launched, given its links, the keys and its settings,
-and opened. A new plan takes over by one message to the front; what it no longer leads to is ended once the front says that nobody
-waits for it. A front that ends by itself is started again on the same socket, with new engines, until it does so too often.
-Invariants: the socket lives as long as the deployment; a front that can't be told what is meant is ended, because it would go on with
-what is not; whoever was withdrawn stays so for every front.
+Order of operations: engines are launched with their adapters; the front is launched, given its links, the keys and its
+settings, and opened. A new plan takes over by one message to the front; what it no longer leads to is ended once the front says
+that nobody waits for it. A front that ends by itself is started again on the same socket, with new engines, until it does so
+too often. Invariants: the socket lives as long as the deployment, and a front that takes another's place shows the same
+certificate; a front that can't be told what is meant is ended, because it would go on with what is not; whoever was withdrawn
+stays so for every front.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from typing import TYPE_CHECKING
 
 from holdfast.daemon.recorder import DAEMON
 from holdfast.daemon.serve import keys
+from holdfast.daemon.serve.deaths import WINDOW_SECONDS, Deaths
 from holdfast.daemon.serve.front import Room, launch_front
-from holdfast.daemon.serve.pool import FIRST_PAUSE, MAX_DEATHS, PAUSE_GROWS, WINDOW_SECONDS, Pool
+from holdfast.daemon.serve.pool import Pool
 from holdfast.errors import HoldfastError, NoSpace, NotRecorded, WorkerFailed
 from holdfast.serving import spec
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
     from holdfast.canonical import Json
     from holdfast.daemon.jobs import Job
+    from holdfast.daemon.serve.certificate import Certificate
     from holdfast.daemon.serve.front import Front
     from holdfast.daemon.serve.planning import Plan
     from holdfast.daemon.services import Services
@@ -44,6 +47,7 @@ class Deployment:
         memory: Bytes that all engines may take together; None for a share of what is free now.
         listener: Where the front listens; closed with the deployment.
         changing: Held while something else begins to be served.
+        certificate: What fronts speak TLS with; None without TLS.
     """
 
     def __init__(
@@ -53,12 +57,15 @@ class Deployment:
         memory: int | None,
         listener: socket.socket,
         changing: asyncio.Lock,
+        *,
+        certificate: Certificate | None = None,
     ) -> None:
         self.plan = plan
         self.listener = listener
         self.front: Front | None = None
+        self.certificate = certificate
         self.withdrawn: dict[str, dict[str, Json]] = {}
-        self.deaths: list[float] = []  # of fronts, monotonic seconds
+        self.deaths = Deaths()  # of fronts
         self.ended: str | None = None  # why it closed by itself
         limits = plan.settings["limits"]
         self.pool = Pool(
@@ -101,7 +108,7 @@ class Deployment:
         return self.plan.reaching(engine)
 
     def _room(self) -> Room:
-        return Room(self.plan.settings, self.withdrawn, self.listener)
+        return Room(self.plan.settings, self.withdrawn, self.listener, self.certificate)
 
     async def _let_in(self, front: Front) -> bool:
         """Give a front that is ready its links and keys, and open it."""
@@ -112,6 +119,10 @@ class Deployment:
         except WorkerFailed:  # it is gone
             return False
         # Only now, so that what changed while it was launched counts.
+        try:
+            await front.renew(self.certificate)
+        except HoldfastError:
+            return False
         return (
             await self.send_keys()
             and await self._settle(front)
@@ -140,6 +151,19 @@ class Deployment:
         with contextlib.suppress(HoldfastError):
             told = await front.ask({"op": "keys", "keys": keys.counting(self._services)})
         return "keys" in told or front.gone
+
+    async def renew(self, certificate: Certificate) -> None:
+        """Speak TLS by another certificate with who connects from now on.
+
+        Args:
+            certificate: Which, and its key.
+
+        Raises:
+            HoldfastError: If the front refuses them; all goes on as it was.
+        """
+        if self.front is not None:
+            await self.front.renew(certificate)
+        self.certificate = certificate
 
     async def pause(self, *, paused: bool) -> None:
         """Have the front take no new question, or take them again.
@@ -227,18 +251,16 @@ class Deployment:
         await self.pool.part()
         how: str | None = front.how
         while how is not None:
-            now = time.monotonic()
-            self.deaths = [one for one in self.deaths if now - one < WINDOW_SECONDS] + [now]
-            count = len(self.deaths)
+            count = self.deaths.add()
             params: dict[str, Json] = {"how": how[:400], "deaths": count}
-            if count >= MAX_DEATHS:
+            if self.deaths.too_many:
                 self.ended = (
                     f"The front ended {count} times within {WINDOW_SECONDS:.0f} seconds; the last time: {how}"
                 )
                 await self._fact("serve.front.died", params)
                 await self.close()
                 return
-            pause = FIRST_PAUSE * PAUSE_GROWS ** (count - 1)
+            pause = self.deaths.pause
             await self._fact("serve.front.died", params | {"seconds": pause})
             await asyncio.sleep(pause)
             how = await self._start_again()

@@ -1,30 +1,28 @@
 """Where applications come in: the listening socket, and the site's certificate for it.
 
-Order of operations: bind before anything is loaded; copy the PEM files that the site document names, which lie beneath its folder,
-into a folder that the front alone is shown; remove the copies once the front has read them. Invariants: a port in use is refused
-before anything is loaded; a file is opened beneath the home, through no symbolic link, and is bounded; a copy is readable by the
-owner alone; what is in a file is told to nobody, neither in an error nor in a log.
+Order of operations: bind before anything is loaded; read the PEM files that the site document names, which lie beneath its folder,
+when serving starts and when it is told to renew them. Invariants: a port in use is refused before anything is loaded; a file is
+opened beneath the home, through no symbolic link, and is bounded; no copy of it is made on a disk; what is in a key is told to
+nobody but the front, neither in an error nor in a log.
 """
 
 from __future__ import annotations
 
+import errno
 import os
-import shutil
 import socket
 import stat
-import tempfile
-from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from holdfast.config import MAX_PEM
 from holdfast.daemon import beneath
+from holdfast.daemon.serve.certificate import check
 from holdfast.errors import Conflict, HoldfastError, NotFound, OperationFailed
+from holdfast.serving.pem import Pem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from holdfast.config import TlsEntry
+    from holdfast.daemon.serve.certificate import Certificate
     from holdfast.daemon.services import Services
 
 BACKLOG = 512  # connections that wait to be accepted, also while a front is started anew
@@ -37,7 +35,6 @@ _BEGIN = {
     ),
     "clients": (b"-----BEGIN CERTIFICATE-----",),
 }
-_SHOWN_AS = {"certificate": "server.pem", "key": "server.key", "clients": "clients.pem"}
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -51,19 +48,23 @@ def bind(host: str, port: int) -> socket.socket:
         The socket, listening.
 
     Raises:
-        Conflict: If the port is taken.
+        Conflict: If the port is taken, or the address is none of this machine's.
     """
     sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         sock.bind((host, port))
         sock.listen(BACKLOG)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # a name may be none that can be looked up
         sock.close()
+        why = error.strerror if isinstance(error, OSError) else "that is no address"
+        taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
         raise Conflict(
             "serve.port",
-            f"{host}:{port} can't be used: {error.strerror}.",
-            remedy="Name another port with --port, or stop what listens there.",
+            f"{host[:100]}:{port} can't be used: {why}.",
+            remedy="Name another port with --port, or stop what listens there."
+            if taken
+            else "Name an address of this machine with --host, and with --port a port that the daemon's user may take.",
             host=host,
             port=port,
         ) from error
@@ -85,45 +86,24 @@ def address(services: Services, listener: socket.socket) -> str:
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
-@contextmanager
-def certificates(services: Services) -> Iterator[dict[str, Path]]:
-    """Copy the site's certificate and key for a front that starts.
+def certificate(services: Services) -> Certificate | None:
+    """Read the site's certificate and key, and check that they may be used. Blocks.
 
     Args:
         services: The daemon's parts.
 
-    Yields:
-        The front's inputs: ``tls`` with ``server.pem``, ``server.key`` and, for mutual TLS, ``clients.pem``; none without TLS.
+    Returns:
+        What a front speaks TLS with; None without TLS.
 
     Raises:
         NotFound: If a file is not there.
-        OperationFailed: If it can't be read, or is not what it is named as.
+        OperationFailed: If it can't be read, is not what it is named as, or may not be used now.
     """
     named = services.site.serving.tls
     if named is None:
-        yield {}
-        return
+        return None
     found = {name: _read(services, name, path) for name, path in _paths(named).items()}
-    # Only its owner may enter it, and it lies with all that is as secret.
-    folder = Path(tempfile.mkdtemp(prefix="tls-", dir=services.home.keys))
-    try:
-        for name, data in found.items():
-            descriptor = os.open(folder / _SHOWN_AS[name], os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-        yield {"tls": folder}
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def sweep(services: Services) -> None:
-    """Remove copies that a killed daemon left behind.
-
-    Args:
-        services: The daemon's parts.
-    """
-    for folder in services.home.keys.glob("tls-*"):
-        shutil.rmtree(folder, ignore_errors=True)
+    return check(Pem(found["certificate"], found["key"], found.get("clients")), services.now())
 
 
 def _paths(named: TlsEntry) -> dict[str, str]:
@@ -131,10 +111,10 @@ def _paths(named: TlsEntry) -> dict[str, str]:
     return found if named.clients is None else found | {"clients": named.clients}
 
 
-def _read(services: Services, name: str, path: str) -> bytes:
+def _read(services: Services, name: str, path: str) -> str:
     root = str(services.home.root)
     what = f"The file {path} that [serving.tls] {name} names"
-    remedy = f"Put the PEM file at {services.home.root / path}, readable by the daemon's user alone, and start anew."
+    remedy = f"Put the PEM file at {services.home.root / path}, readable by the daemon's user alone, and try again."
     try:
         descriptor = beneath.open_file(root, path)
     except HoldfastError as error:
@@ -158,4 +138,4 @@ def _read(services: Services, name: str, path: str) -> bytes:
             f"{what} is not what it is to be: no {_BEGIN[name][0].decode().strip('-').removeprefix('BEGIN ')} in PEM.",
             remedy=f"{remedy} A key with a passphrase can't be used.",
         )
-    return data
+    return data.decode("latin-1")  # what stands around the blocks may be of any encoding

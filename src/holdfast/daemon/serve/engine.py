@@ -1,10 +1,11 @@
 """One engine: a confined worker that computes with one set of weights, from its launch to its end.
 
-Order of operations: launched with the weights' and the tokenizer's folders, one end of a stream to the front (the link), a packet
-socket for adapters, and the memory that it may take; it refuses, with the numbers, what would not fit, loads, and says that it is
-ready. The link's other end goes to the front. An adapter is given as an open file that was hashed here, and hashed again by the
-engine while it copies it. Invariants: an engine sees one model, no key, no log and no other engine's files; each link has one owner
-at each end; a file that changed since it was verified is not used.
+Order of operations: launched with the weights' and the tokenizer's folders, one end of a stream to the front (the link), a
+packet socket for adapters, and the memory that it may take; it refuses, with the numbers, what would not fit, loads, and says
+that it is ready. It also says what it measured, which is kept for the next engine of the same weights: that is listened to only
+here, before anybody's prompt can have reached it. The link's other end goes to the front. An adapter is given as an open file
+that was hashed here, and hashed again by the engine while it copies it. Invariants: an engine sees one model, no key, no log
+and no other engine's files; each link has one owner at each end; a file that changed since it was verified is not used.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ from holdfast.confine.spec import Limits, WorkerSpec
 from holdfast.daemon import resident, workbench
 from holdfast.daemon.descriptors import Handover
 from holdfast.daemon.resident import Resident
+from holdfast.daemon.serve import measures
 from holdfast.errors import HoldfastError, NoSpace, UntrustedBundle, WorkerFailed
+from holdfast.serving import measured
 
 if TYPE_CHECKING:
     from holdfast.canonical import Json
@@ -221,12 +224,16 @@ async def launch_engine(
             memory_bytes=memory + SLACK, file_bytes=SCRATCH, open_files=OPEN_FILES, scratch_bytes=SCRATCH
         ),
         threads=services.site.threads,
+        huge_pages=True,
     )
+    digest = str(plan.model["digest"])
+    kept = await asyncio.to_thread(measures.find, services.home.measured, digest)
     order: dict[str, Json] = {
         "model": plan.model,
         "limits": limits,
         "threads": services.site.threads,
         "memory_bytes": memory,
+        "measured": None if kept is None else kept.plain(),
     }
     act = None if job is None else job.number
     try:
@@ -239,6 +246,9 @@ async def launch_engine(
     finally:
         theirs.close()
         files.started()
+    found = measured.parse(said.get("measured"))
+    if found is not None and found != kept:
+        await asyncio.to_thread(measures.keep, services.home.measured, digest, found)
     engine = Engine(worker, ours, files, resident.counts(said.get("memory"), *MEMORY))
     engine.attend()
     return engine

@@ -1,7 +1,7 @@
 """The front: the confined worker that speaks to applications, from its launch to the last answer that it passes on.
 
-Order of operations: launched with the listening socket, its own way to the audit log, a packet socket for links, and, over TLS, a
-copy of the site's certificate and key that is removed once it has read it; it is given its links and the keys; it is opened.
+Order of operations: launched with the listening socket, its own way to the audit log, a packet socket for links, and, over TLS, the
+site's certificate and key; it is given its links and the keys; it is opened. A renewed certificate takes over for new connections.
 Invariants: it opens no socket and no file outside of what it was given, and holds no model; its events are of its own kinds only;
 whatever it began and did not end when it is gone is recorded as interrupted.
 """
@@ -21,13 +21,14 @@ from holdfast.daemon import resident, workbench
 from holdfast.daemon.descriptors import Handover
 from holdfast.daemon.recorder import DAEMON
 from holdfast.daemon.resident import Resident
-from holdfast.daemon.serve import door, keys
+from holdfast.daemon.serve import keys
 from holdfast.errors import Conflict, HoldfastError, NotRecorded
 
 if TYPE_CHECKING:
     from holdfast.canonical import Json
     from holdfast.confine.worker import Worker
     from holdfast.daemon.jobs import Job
+    from holdfast.daemon.serve.certificate import Certificate
     from holdfast.daemon.serve.engine import Engine
     from holdfast.daemon.services import Services
 
@@ -48,11 +49,13 @@ class Room:
         settings: ``serving.spec.Settings`` as plain data.
         withdrawn: Model ids that were withdrawn, with ``message`` and ``remedy``.
         listener: Where it listens.
+        certificate: What it speaks TLS with; None without TLS.
     """
 
     settings: dict[str, Json]
     withdrawn: dict[str, dict[str, Json]]
     listener: socket.socket
+    certificate: Certificate | None
 
 
 class Front(Resident):
@@ -63,11 +66,20 @@ class Front(Resident):
         worker: Its process.
         producer: Its way to the audit log.
         links: The way for links.
+        certificate: What it speaks TLS with.
     """
 
-    def __init__(self, services: Services, worker: Worker, producer: ProducerServer, links: Handover) -> None:
+    def __init__(
+        self,
+        services: Services,
+        worker: Worker,
+        producer: ProducerServer,
+        links: Handover,
+        certificate: Certificate | None,
+    ) -> None:
         super().__init__(worker)
         self.paused = False
+        self._certificate = certificate
         self._services = services
         self._producer: ProducerServer | None = producer
         self._links = links
@@ -99,6 +111,23 @@ class Front(Resident):
         if link is not None:
             with link:
                 self._links.give({"engine": name}, link.fileno())
+
+    async def renew(self, certificate: Certificate | None) -> None:
+        """Have it show another certificate to who connects from now on; a front that does not say that it will is ended.
+
+        Args:
+            certificate: Which, and its key; nothing is done if it has them.
+
+        Raises:
+            HoldfastError: If it refuses them; it goes on with those that it has.
+        """
+        if certificate is None or certificate == self._certificate:
+            return
+        told = await self.ask({"op": "renew", "tls": certificate.pem.plain()})
+        if told.get("renewed") is True:
+            self._certificate = certificate
+        else:
+            self.kill()  # the next one begins with what is meant
 
     async def does(self, request: dict[str, Json], expected: str, value: Json) -> bool:
         """Ask it to do something.
@@ -143,35 +172,35 @@ async def launch_front(services: Services, job: Job | None, room: Room) -> Front
         The front.
 
     Raises:
-        HoldfastError: If a certificate can't be read, or it ended or did not become ready.
+        HoldfastError: If it refuses its certificate, ended or did not become ready.
     """
     ours, theirs = socket.socketpair()
     producer = ProducerServer(ours, services.log, "serve", services.sealed)
     producer.start()
     links = Handover()
     try:
-        with door.certificates(services) as inputs:
-            spec = WorkerSpec(
-                kind="serve",
-                inputs=inputs,
-                output=None,
-                fds={
-                    "listen": room.listener.fileno(),
-                    "audit": theirs.fileno(),
-                    "links": links.theirs.fileno(),
-                },
-                limits=FRONT,
-            )
-            order: dict[str, Json] = {
-                "settings": room.settings,
-                "withdrawn": dict(room.withdrawn),
-                "keys": keys.counting(services),
-                "used": keys.used(services),
-            }
-            act = None if job is None else job.number
-            sink = workbench.denial_sink(services, "serve", act)
-            worker = await services.launcher.launch(spec, order, sink)
-            await resident.ready(job, worker, READY_SECONDS)
+        spec = WorkerSpec(
+            kind="serve",
+            inputs={},
+            output=None,
+            fds={
+                "listen": room.listener.fileno(),
+                "audit": theirs.fileno(),
+                "links": links.theirs.fileno(),
+            },
+            limits=FRONT,
+        )
+        order: dict[str, Json] = {
+            "settings": room.settings,
+            "withdrawn": dict(room.withdrawn),
+            "keys": keys.counting(services),
+            "used": keys.used(services),
+            "tls": None if room.certificate is None else room.certificate.pem.plain(),
+        }
+        act = None if job is None else job.number
+        sink = workbench.denial_sink(services, "serve", act)
+        worker = await services.launcher.launch(spec, order, sink)
+        await resident.ready(job, worker, READY_SECONDS)
     except BaseException:
         await asyncio.to_thread(producer.stop)
         links.close()
@@ -179,6 +208,6 @@ async def launch_front(services: Services, job: Job | None, room: Room) -> Front
     finally:
         theirs.close()
         links.started()
-    front = Front(services, worker, producer, links)
+    front = Front(services, worker, producer, links, room.certificate)
     front.attend()
     return front

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from holdfast import canonical
-from holdfast.audit.registry.work import MAX_SERVED
+from holdfast.audit.registry.serving import MAX_SERVED
 from holdfast.daemon import admissible
 from holdfast.errors import Conflict, HoldfastError, NotFound, UntrustedBundle
 from holdfast.serving import spec
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from holdfast.artefact import Artefact
     from holdfast.canonical import Json
-    from holdfast.daemon.serve.wanted import Asked, Loaded
+    from holdfast.daemon.serve.wanted import Desired, Loaded
     from holdfast.daemon.services import Services
     from holdfast.governance.releases import Proposal, Release
 
@@ -65,6 +65,7 @@ class EnginePlan:
         model: ``serving.spec.ModelSpec`` as plain data, without adapters.
         inputs: The folders that it sees, by name.
         digests: Of the weights and the tokenizer.
+        quantization: The type of the weights; None where their document does not say.
         lanes: The adapters with it, by name.
     """
 
@@ -72,6 +73,7 @@ class EnginePlan:
     model: dict[str, Json]
     inputs: dict[str, Path]
     digests: frozenset[str]
+    quantization: Json = None
     lanes: dict[str, Lane] = field(default_factory=dict)
 
 
@@ -143,7 +145,7 @@ def engine_name(weights: str, tokenizer: str) -> str:
 
 async def plan(
     services: Services,
-    asked: Asked,
+    asked: Desired,
     releases: Mapping[str, Proposal],
     *,
     needed: str | None = None,
@@ -190,7 +192,7 @@ class _Model:
 class _Building:
     """A plan that is being made."""
 
-    def __init__(self, services: Services, asked: Asked, verified: AbstractSet[str]) -> None:
+    def __init__(self, services: Services, asked: Desired, verified: AbstractSet[str]) -> None:
         self.made = Plan()
         self._services, self._asked = services, asked
         self._checked = set(verified)
@@ -296,7 +298,9 @@ class _Building:
         inputs = {"model": folder(weights.digest), "tokenizer": folder(tokenizer.digest)}
         digests = frozenset({weights.digest, tokenizer.digest})
         uses = (weights.digest, base.digest, tokenizer.digest)
-        made = self.made.engines[engine] = EnginePlan(engine, plain, inputs, digests)
+        made = self.made.engines[engine] = EnginePlan(
+            engine, plain, inputs, digests, weights.meta.get("quantization")
+        )
         model = self._models[engine] = _Model(made, uses, offered)
         return model
 

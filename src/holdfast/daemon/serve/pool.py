@@ -2,7 +2,7 @@
 
 Each set of weights has a seat, which an engine fills. Order of operations when one dies: the front has noticed by itself and told
 whoever waited; it is put on the record; after a pause that grows with each death an engine is launched in its place, given its
-adapters, and its link goes to the front. Whatever dies ``MAX_DEATHS`` times within ``WINDOW_SECONDS`` is taken out, on the record:
+adapters, and its link goes to the front. Whatever dies too often (``deaths``) is taken out, on the record:
 the front says why until somebody loads it again. Invariants: all engines together are never granted more memory than serving may
 take; an engine that was ended on purpose, or with the front, is no death; a seat has one engine at most.
 """
@@ -12,15 +12,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from holdfast.audit.event import Subject
-from holdfast.audit.registry.work import MAX_SERVED
-from holdfast.daemon import resident
+from holdfast.audit.registry.serving import MAX_SERVED
 from holdfast.daemon.recorder import DAEMON
+from holdfast.daemon.serve.deaths import WINDOW_SECONDS
 from holdfast.daemon.serve.engine import lacks, launch_engine
+from holdfast.daemon.serve.seat import Seat
 from holdfast.errors import HoldfastError, NoSpace, NotRecorded
 
 if TYPE_CHECKING:
@@ -33,52 +33,10 @@ if TYPE_CHECKING:
     from holdfast.daemon.serve.planning import EnginePlan, Lane
     from holdfast.daemon.services import Services
 
-MAX_DEATHS = 3  # within the window; what dies as often dies of what it is given
-WINDOW_SECONDS = 600.0  # a model that crashes less often than that is worth restarting
-FIRST_PAUSE = 0.25  # seconds before the first restart; each further one takes as long times PAUSE_GROWS
-PAUSE_GROWS = 6.0
-FRONT_SECONDS = 2.0  # for the front's own end to be noticed, when an engine ends because its link was closed
+LOOK_SECONDS = 0.25  # between two questions to a front of which it is not known yet whether it is there
 # Of the memory that is free when serving starts, where the site does not say how much it may take.
 SHARE = 0.8
 MEMINFO = Path("/proc/meminfo")
-
-
-@dataclass
-class Seat:
-    """What must run, whoever fills it.
-
-    Args:
-        plan: What an engine is launched with.
-        lanes: The adapters that it must have, by name.
-        engine: Who fills it.
-        deaths: When engines died in it, monotonic seconds, within the window.
-        out: Why it was taken out (``why``, ``remedy``, and what applications are ``told``), if it was.
-        lacking: Why its engine does without some adapters (``why``, ``remedy``), by name.
-        filling: Held while an engine is launched into it, or given an adapter.
-    """
-
-    plan: EnginePlan
-    lanes: dict[str, Lane]
-    engine: Engine | None = None
-    deaths: list[float] = field(default_factory=list)
-    out: dict[str, Json] | None = None
-    lacking: dict[str, dict[str, Json]] = field(default_factory=dict)
-    filling: asyncio.Lock = field(default_factory=asyncio.Lock)
-
-    @property
-    def digests(self) -> set[str]:
-        """Everything that its engine has open."""
-        return {*self.plan.digests, *(lane.digest for lane in self.lanes.values())}
-
-    def died(self) -> int:
-        """Count a death.
-
-        Returns:
-            How many there were within the window.
-        """
-        now = time.monotonic()
-        self.deaths = [moment for moment in self.deaths if now - moment < WINDOW_SECONDS] + [now]
-        return len(self.deaths)
 
 
 class Pool:
@@ -193,7 +151,7 @@ class Pool:
             return
         await self._fill(seat, job)
         seat.out = None
-        seat.deaths.clear()
+        seat.deaths.forget()
         await self._tell_front(seat)
 
     async def meet(self, front: Front) -> None:
@@ -258,39 +216,11 @@ class Pool:
         """Describe the engines.
 
         Returns:
-            For each its ``engine`` (name), ``digest`` of its weights, ``models`` that it answers for, ``state`` (``up``,
-            ``starting`` or ``out``), ``pid``, ``memory`` in bytes, ``context`` (tokens of a prompt and its answer), ``kv``,
-            ``adapters``, ``lacking`` (adapters that it could not be given: ``adapter``, ``why``, ``remedy``), ``deaths`` within
-            the window, ``why`` and ``remedy`` if it was taken out, and its own figures.
+            Each as ``Seat.describe`` says.
         """
-        return list(await asyncio.gather(*(self._describe(seat) for seat in self.seats.values())))
-
-    async def _describe(self, seat: Seat) -> dict[str, Json]:
-        engine = None if seat.engine is None or seat.engine.gone else seat.engine
-        figures = {} if engine is None else await engine.look()
-        memory: dict[str, Json] = {} if engine is None else {**engine.memory}
-        adapters: list[Json] = [lane.digest for lane in seat.lanes.values() if lane.name not in seat.lacking]
-        lacking: list[Json] = [
-            {"adapter": seat.lanes[name].digest, **why} for name, why in seat.lacking.items()
-        ]
-        models: list[Json] = [*self._reaching(seat.plan.name)]
-        out = seat.out or {}
-        return {
-            **resident.counts(figures, "active", "queued", "served"),
-            "engine": seat.plan.name,
-            "digest": seat.plan.model["digest"],
-            "models": models,
-            "state": "out" if seat.out else "starting" if engine is None else "up",
-            "pid": None if engine is None else engine.pid,
-            "memory": memory,
-            "context": seat.plan.model["context"],
-            "kv": seat.plan.model["kv"],
-            "adapters": adapters,
-            "lacking": lacking,
-            "deaths": len(seat.deaths),
-            "why": out.get("why"),
-            "remedy": out.get("remedy"),
-        }
+        return list(
+            await asyncio.gather(*(seat.describe(self._reaching(name)) for name, seat in self.seats.items()))
+        )
 
     async def _fill(self, seat: Seat, job: Job | None, *, lenient: bool = False) -> None:
         """Launch an engine into a seat that has none.
@@ -363,39 +293,35 @@ class Pool:
     async def _until_over(self, seat: Seat, engine: Engine) -> None:
         await engine.over()
         front = self.front
-        if front is not None and engine.clean:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(FRONT_SECONDS):
-                    await front.over()
+        # One that returned was told to, or its link was closed: perhaps because the front died, which may be noticed later.
+        lives = await _reacts(front) if engine.clean else front is not None and not front.gone
         if seat.engine is not engine:
             return  # it was ended on purpose
         seat.engine = None
-        if front is not None and not front.gone:
+        if lives:
             await self._mourn(seat, engine.how)
 
     async def _mourn(self, seat: Seat, how: str) -> None:
         """Put a death on the record; then restart, or take out."""
-        count = seat.died()
-        pause = FIRST_PAUSE * PAUSE_GROWS ** (count - 1)
-        out = count >= MAX_DEATHS
-        params: dict[str, Json] = {"how": how[:400], "deaths": count}
+        params: dict[str, Json] = {"how": how[:400], "deaths": seat.deaths.add()}
+        pause, out = seat.deaths.pause, seat.deaths.too_many
         if not out:
             params["seconds"] = pause
         await self._fact("serve.engine.died", seat, params)
         if out:
-            await self._take_out(seat, how, count)
+            await self._take_out(seat, how)
             return
         await asyncio.sleep(pause)
         await self._restart(seat)
 
     async def _restart(self, seat: Seat) -> None:
-        begun = time.monotonic()
+        begun, front = time.monotonic(), self.front
         if self.seats.get(seat.plan.name) is not seat or seat.out is not None:
             return
         try:
             await self._fill(seat, None, lenient=True)
         except HoldfastError as error:
-            if self.front is not None:
+            if await _reacts(front):  # else it is launched with the next one
                 await self._mourn(seat, error.message)
             return
         seconds = round(time.monotonic() - begun, 3)
@@ -404,8 +330,8 @@ class Pool:
             params["without"] = [seat.lanes[name].digest for name in list(seat.lacking)[:MAX_SERVED]]
         await self._fact("serve.engine.restarted", seat, params)
 
-    async def _take_out(self, seat: Seat, how: str, count: int) -> None:
-        named = ", ".join(self._reaching(seat.plan.name)[:4]) or "a model"
+    async def _take_out(self, seat: Seat, how: str) -> None:
+        named, count = ", ".join(self._reaching(seat.plan.name)[:4]) or "a model", len(seat.deaths)
         told = (
             f"What computes {named} died {count} times within {WINDOW_SECONDS:.0f} seconds and was taken out"
         )
@@ -434,6 +360,17 @@ class Pool:
             await self._services.recorder.fact(
                 DAEMON, action, {"models": models, **params}, subject=Subject("gguf", digest)
             )
+
+
+async def _reacts(front: Front | None) -> bool:
+    """Tell whether a front answers; the end of one that is dying is waited for."""
+    while front is not None and not front.gone:
+        if await front.ask({"op": "ping"}):
+            return True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_SECONDS):
+                await front.over()
+    return False
 
 
 async def _grant(engine: Engine, size: int) -> None:

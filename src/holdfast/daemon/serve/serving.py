@@ -10,20 +10,19 @@ is revoked while it is served is withdrawn: applications are told why as long as
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import reduce
 from typing import TYPE_CHECKING
 
 from holdfast.audit.event import Subject
-from holdfast.daemon import admissible, resident
+from holdfast.daemon import admissible
 from holdfast.daemon.recorder import DAEMON
 from holdfast.daemon.serve import door, planning, wanted
 from holdfast.daemon.serve.deployment import Deployment
 from holdfast.daemon.serve.switch import Switch
-from holdfast.daemon.serve.wanted import Asked
-from holdfast.errors import Conflict, HoldfastError
+from holdfast.daemon.serve.wanted import Desired
+from holdfast.errors import Conflict
 from holdfast.governance import labels
 from holdfast.governance.state import tighten
 
@@ -43,7 +42,7 @@ class Serving:
 
     def __init__(self) -> None:
         self.deployment: Deployment | None = None
-        self.asked: Asked | None = None
+        self.asked: Desired | None = None
         self.started_by: int | None = None
         self.address: str | None = None
         self.changing = asyncio.Lock()
@@ -141,7 +140,7 @@ class Serving:
         actor = session.actor("serve.start")
         self._require_idle()
         loaded = wanted.load(services, request)
-        asked = Asked(wanted.terms(services, request), (loaded,))
+        asked = Desired(wanted.terms(services, request), (loaded,))
         label = labels.join_all(found.label for found in loaded.opened)
         host = request.host or services.site.serving.host
         port = services.site.serving.port if request.port is None else request.port
@@ -170,12 +169,18 @@ class Serving:
                     opened.set_result(job)
                     job.uses = frozenset({loaded.base.digest, *(found.digest for found in loaded.opened)})
                     await self.shut_down()  # what only refuses
+                    shown = await asyncio.to_thread(door.certificate, services)
                     plan = await planning.plan(services, asked, released)
                     job.uses |= plan.digests
                     for alias, why in plan.left_out.items():
                         await job.emit("note", text=f"{alias} is not served: {why}")
                     deployment = Deployment(
-                        services, plan, asked.terms.memory, door.bind(host, port), self.changing
+                        services,
+                        plan,
+                        asked.terms.memory,
+                        door.bind(host, port),
+                        self.changing,
+                        certificate=shown,
                     )
                     await deployment.begin(job)
                     self.deployment, self.asked, self.started_by = deployment, asked, job.number
@@ -195,7 +200,15 @@ class Serving:
                 remedy="Stop them first with `holdfast serve stop`, or add to them with `holdfast serve load`.",
             )
 
-    def _require_running(self) -> Asked:
+    def require_running(self) -> Desired:
+        """Refuse where nothing is served.
+
+        Returns:
+            What was asked to be served.
+
+        Raises:
+            Conflict: If nothing is.
+        """
         if not self.running or self.asked is None:
             raise Conflict(
                 "serve.not-running", "Nothing is served.", remedy="Start with `holdfast serve start`."
@@ -217,7 +230,7 @@ class Serving:
             Conflict: If nothing is served, or a gate did not say go.
         """
         actor = session.actor("serve.change")
-        added = wanted.load(services, request, self._require_running())
+        added = wanted.load(services, request, self.require_running())
         params: dict[str, Json] = {
             "change": "load",
             "model": added.base.name,
@@ -225,7 +238,7 @@ class Serving:
             "adapters": [one.digest for one, _ in added.pairs],
         }
 
-        def change(asked: Asked) -> Asked:
+        def change(asked: Desired) -> Desired:
             new = wanted.load(services, request, asked)
             known = asked.of(new.base.digest)
             rest = tuple(new if one is known else one for one in asked.loaded)
@@ -250,7 +263,7 @@ class Serving:
         """
         actor = session.actor("serve.change")
 
-        def change(asked: Asked) -> Asked:
+        def change(asked: Desired) -> Desired:
             rest = asked.without(request.model)
             if not rest.loaded:
                 raise Conflict(
@@ -260,7 +273,7 @@ class Serving:
                 )
             return rest
 
-        change(self._require_running())
+        change(self.require_running())
         params: dict[str, Json] = {"change": "unload", "model": request.model}
         return await self._change(services, actor, params, change)
 
@@ -269,7 +282,7 @@ class Serving:
         services: Services,
         actor: Actor,
         params: dict[str, Json],
-        change: Callable[[Asked], Asked],
+        change: Callable[[Desired], Desired],
         *,
         returning: str | None = None,
     ) -> Job:
@@ -288,7 +301,7 @@ class Serving:
 
         async def work(opened: asyncio.Future[Job]) -> dict[str, Json]:
             async with services.deciding:
-                self._require_running()
+                self.require_running()
                 intent = {"started": self.started_by, **params}
                 async with (
                     AsyncExitStack() as stack,
@@ -297,7 +310,7 @@ class Serving:
                     job = services.jobs.open_job(act.seq, "serve.change")
                     opened.set_result(job)
                     switch = await stack.enter_async_context(self.switching(services))
-                    await switch.to(job, change(self._require_running()), services.state.releases.aliases)
+                    await switch.to(job, change(self.require_running()), services.state.releases.aliases)
                     await self._bring_back(job, returning)
                     listed = [] if switch.plan is None else switch.plan.listed()
                     act.outcome = {"models": list(listed)}
@@ -346,7 +359,7 @@ class Serving:
             Conflict: If nothing is served.
         """
         async with self.changing:
-            self._require_running()
+            self.require_running()
             async with services.recorder.act(actor, "serve.stop", {"started": self.started_by}) as act:
                 await self.shut_down()
                 act.outcome = {"started": self.started_by}
@@ -395,49 +408,3 @@ class Serving:
         if self.deployment is not None:
             await self.deployment.close()
         self.deployment = self.asked = None
-
-    async def status(self) -> dict[str, Json]:
-        """Describe what is served.
-
-        Returns:
-            ``running``, ``address``, ``models`` (each with ``release`` and ``revoked``: why it was withdrawn, or None),
-            ``left_out`` (aliases that are released and can't be served, and why), ``engines`` (see ``Pool.status``), ``budget``
-            (bytes that they may take together), ``parallel`` (sequences that each computes side by side), ``front`` (its ``pid``
-            and ``deaths``), ``ended`` (why it stopped by itself) and the front's own figures.
-        """
-        deployment = self.deployment
-        if deployment is None or not deployment.open:
-            ended = None if deployment is None else deployment.ended
-            return {
-                "running": False,
-                "address": None,
-                "models": [],
-                "left_out": {},
-                "engines": [],
-                "ended": ended,
-            }
-        figures: dict[str, int] = {}
-        if deployment.front is not None:
-            with contextlib.suppress(HoldfastError):
-                told = await deployment.front.ask({"op": "status"})
-                figures = resident.counts(told, "active", "queued", "served", "connections")
-        front: dict[str, Json] = {
-            "pid": None if deployment.front is None else deployment.front.pid,
-            "deaths": len(deployment.deaths),
-        }
-        return {
-            **figures,
-            "running": True,
-            "address": self.address,
-            "models": [
-                {**one, "revoked": deployment.withdrawn.get(str(one["id"]))}
-                for one in deployment.plan.listed()
-            ],
-            "left_out": dict(deployment.plan.left_out),
-            "engines": [*await deployment.pool.status()],
-            "budget": deployment.pool.budget,
-            "parallel": None if self.asked is None else self.asked.terms.limits["parallel"],
-            "front": front,
-            "started_by": self.started_by,
-            "ended": None,
-        }

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from holdfast.daemon.jobs import Job
     from holdfast.daemon.serve.planning import Plan
     from holdfast.daemon.serve.serving import Serving
-    from holdfast.daemon.serve.wanted import Asked
+    from holdfast.daemon.serve.wanted import Desired
     from holdfast.daemon.services import Services
     from holdfast.governance.releases import Proposal
 
@@ -61,7 +61,7 @@ class Switch:
         return True
 
     async def to(
-        self, job: Job, asked: Asked, releases: Mapping[str, Proposal], *, needed: str | None = None
+        self, job: Job, asked: Desired, releases: Mapping[str, Proposal], *, needed: str | None = None
     ) -> None:
         """Make ready what is to be served from now on.
 

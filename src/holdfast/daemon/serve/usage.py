@@ -7,7 +7,7 @@ watts that it was made with; there is a cost only where the site has a price.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from holdfast.daemon.energy import PER_KWH
@@ -35,8 +35,8 @@ _SUMS = (
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What somebody wants to know.
+class UsageQuery:
+    """What somebody wants to know of what was used.
 
     Args:
         by: What is summed up by, of ``PARTS``; nothing for one sum.
@@ -47,8 +47,8 @@ class Wanted:
     given: dict[str, str]
 
 
-def wanted(query: QueryParams) -> Wanted:
-    """Read what is wanted from a route's query.
+def read(query: QueryParams) -> UsageQuery:
+    """Read a query from a route's parameters.
 
     Args:
         query: With ``tenant``, ``since``, ``until``, and ``by``: some of ``PARTS`` with commas between them.
@@ -68,24 +68,29 @@ def wanted(query: QueryParams) -> Wanted:
             remedy=f"Use some of {', '.join(PARTS)}.",
         )
     given = {name: query[name] for name in ("tenant", "since", "until") if query.get(name)}
-    for name in ("since", "until"):
-        if name in given:
-            _require_time(name, given[name])
-    return Wanted(tuple(part for part in PARTS if part in by), given)
+    moments = [_moment(name, given[name]) for name in ("since", "until") if name in given]
+    if moments != sorted(set(moments)):
+        raise UsageRefused(
+            "usage.time",
+            f"No time lies between {given['since'][:40]} and {given['until'][:40]}.",
+            remedy="Let --since be earlier than --until.",
+        )
+    return UsageQuery(tuple(part for part in PARTS if part in by), given)
 
 
-def _require_time(name: str, value: str) -> None:
+def _moment(name: str, value: str) -> datetime:
     try:
-        datetime.fromisoformat(value)
+        found = datetime.fromisoformat(value)
     except ValueError as error:
         raise UsageRefused(
             "usage.time",
             f"{name} is to be a day or a moment, and {value[:40]!r} is none.",
             remedy="Write it as 2026-03-01 or 2026-03-01T12:00:00Z, in UTC.",
         ) from error
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
-async def summed(services: Services, what: Wanted) -> dict[str, Json]:
+async def summed(services: Services, what: UsageQuery) -> dict[str, Json]:
     """Sum up what was used.
 
     Args:

@@ -73,7 +73,7 @@ class Terms:
 
 
 @dataclass(frozen=True)
-class Asked:
+class Desired:
     """What an operator asked to be served.
 
     Args:
@@ -84,7 +84,7 @@ class Asked:
     terms: Terms
     loaded: tuple[Loaded, ...]
 
-    def usable(self, services: Services) -> Asked:
+    def usable(self, services: Services) -> Desired:
         """Leave out what was revoked, so that nothing else waits for it.
 
         Args:
@@ -128,7 +128,7 @@ class Asked:
         """
         return {alias: found for alias, found in aliases.items() if self.of(found.release.base) is not None}
 
-    def without(self, model: str) -> Asked:
+    def without(self, model: str) -> Desired:
         """Leave out what an application knows by a model id.
 
         Args:
@@ -186,13 +186,13 @@ def terms(services: Services, request: ServeRequest) -> Terms:
     )
 
 
-def load(services: Services, request: ServeRequest | LoadRequest, before: Asked | None = None) -> Loaded:
+def load(services: Services, request: ServeRequest | LoadRequest, before: Desired | None = None) -> Loaded:
     """Find what was asked for, and refuse what may not be served.
 
     Args:
         services: The daemon's parts.
         request: Which base and adapters.
-        before: What is served already; adapters are added to a base that is.
+        before: What is served already; adapters are added to a base that is, and another type takes the place of its own.
 
     Returns:
         The base with its adapters.
@@ -211,7 +211,7 @@ def load(services: Services, request: ServeRequest | LoadRequest, before: Asked 
         gguf = models.find_gguf(services, base, request.quantization)
     else:
         gguf = known.gguf
-    if before is not None and (known is None or known.gguf.digest != gguf.digest):
+    if before is not None and known is None:
         taken = next((one for one in before.loaded if one.base.name == base.name), None)
         if taken is not None:
             raise Conflict(

@@ -72,15 +72,15 @@ SELECT
     coalesce(params->>'worker', params->>'producer') AS worker,
     coalesce(params->>'route', params->>'syscall', params->>'action') AS wanted,
     params->>'destination' AS destination,
-    coalesce(params->>'reason', list_aggregate(list_sort(json_keys(params, '$.reasons')), 'string_agg', ', ')) AS reason,
+    coalesce(params->>'reason', params->>'error', list_aggregate(list_sort(json_keys(params, '$.reasons')), 'string_agg', ', ')) AS reason,
     coalesce(TRY_CAST(params->>'count' AS BIGINT), 1) AS count,
     params
 FROM events
-WHERE action IN ('access.denied', 'access.refused', 'worker.denied', 'serve.refused', 'audit.refused');
+WHERE action IN ('access.denied', 'access.refused', 'worker.denied', 'serve.refused', 'serve.request.failed', 'audit.refused');
 COMMENT ON VIEW denials IS 'What persons, strangers, applications and confined workers asked for and were refused.';
 COMMENT ON COLUMN denials.seq IS 'The event.';
 COMMENT ON COLUMN denials.time IS 'When it was recorded, UTC.';
-COMMENT ON COLUMN denials.action IS 'access.denied, access.refused (many, counted), worker.denied, serve.refused (many, counted) or audit.refused.';
+COMMENT ON COLUMN denials.action IS 'access.denied, access.refused (many, counted), worker.denied, serve.refused (many, counted), serve.request.failed or audit.refused.';
 COMMENT ON COLUMN denials.person IS 'Who asked, as far as they had shown who they are.';
 COMMENT ON COLUMN denials.uid IS 'User id of the process that asked.';
 COMMENT ON COLUMN denials.worker IS 'The confined worker or producer that tried.';

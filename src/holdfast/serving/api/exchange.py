@@ -21,11 +21,11 @@ from holdfast.serving.api import forms, refusals
 from holdfast.serving.api.forms import ChatForm, Gathered, TextForm
 from holdfast.serving.api.generation import Wanted
 from holdfast.serving.api.reading import refused
-from holdfast.serving.api.stream import DONE, GONE, EventStream, event, until_gone
-from holdfast.serving.front.question import Kind, Query, Question
+from holdfast.serving.api.stream import DONE, GONE, Chunk, EventStream, event, until_gone
+from holdfast.serving.front.question import Kind, Query, Question, Text
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from starlette.requests import Request
 
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from holdfast.serving.front.answer import Answer
     from holdfast.serving.front.desk import Desk
     from holdfast.serving.front.question import Computed
-    from holdfast.serving.keys import ApiKey
+    from holdfast.serving.front.visits import Visit
     from holdfast.serving.spec import Choice
 
 MAX_HELD = 2**17  # log-probabilities of one whole answer; each takes about half a kilobyte until it is sent
@@ -56,16 +56,17 @@ class Exchange:
     Args:
         desk: Takes questions.
         request: The HTTP request, its body read.
-        key: Who asks.
+        visit: What it is on the record, with the key that asks.
         choice: The model asked.
         seconds: What the client is willing to wait; None for as long as is allowed.
         now: Seconds since 1970.
     """
 
     def __init__(  # noqa: PLR0917 - each is another fact of the request
-        self, desk: Desk, request: Request, key: ApiKey, choice: Choice, seconds: float | None, now: int
+        self, desk: Desk, request: Request, visit: Visit, choice: Choice, seconds: float | None, now: int
     ) -> None:
-        self._desk, self._request, self._key, self._choice = desk, request, key, choice
+        self._desk, self._request, self._visit, self._choice = desk, request, visit, choice
+        self._key = visit.key
         self._seconds, self._now = seconds, now
 
     async def chat(self, asked: ChatRequest, new_tokens: int) -> Response:
@@ -178,7 +179,7 @@ class Exchange:
     ) -> Answer | None:
         question = Question(self._choice, self._key, kind, asks, document, asked.user or "", self._seconds)
         try:
-            return await until_gone(self._request.receive, self._desk.ask(question), _nothing)
+            return await until_gone(self._request.receive, self._desk.ask(question, self._visit), _nothing)
         except UntrustedRequest as refusal:  # an engine does not know by which parameter it was told what
             refusal.fields["param"] = _parameter(refusal, kind, asked)
             raise
@@ -187,8 +188,9 @@ class Exchange:
         headers = forms.headers(self._choice, answer.request)
         cancel = partial(self._desk.cancel, answer)
         if asked.streams:
-            chunks = _chunks(answer, form, count, counted=asked.wants_usage)
-            return EventStream(chunks, headers, cancel)
+            without: dict[str, Json] = {"usage": None} if asked.wants_usage else {}
+            chunks = _chunks(answer, form, count, without)
+            return EventStream(chunks, headers, cancel, partial(_lend, answer, form, without))
         answer.gathered = True
         try:
             answers = await until_gone(self._request.receive, _gather(answer, count), cancel)
@@ -211,7 +213,7 @@ class Exchange:
     ) -> Computed | None:
         document = canonical.encode({**given, "model": self._choice.id, "user": user})
         query = Query(self._choice, self._key, kind, ask, document, user or "", self._seconds)
-        return await until_gone(self._request.receive, self._desk.compute(query), _nothing)
+        return await until_gone(self._request.receive, self._desk.compute(query, self._visit), _nothing)
 
     async def _computed(self, computed: Computed, made: dict[str, Json]) -> Response:
         record: dict[str, Json] = {"holdfast": forms.receipts(computed.request, computed.outcome)}
@@ -234,8 +236,27 @@ async def _gather(answer: Answer, count: int) -> list[Gathered]:
     return answers
 
 
-async def _chunks(answer: Answer, form: Form, count: int, *, counted: bool) -> AsyncIterator[bytes]:
-    without: dict[str, Json] = {"usage": None} if counted else {}
+def _lend(answer: Answer, form: Form, without: dict[str, Json], send: Callable[[bytes], bool] | None) -> None:
+    """Let an answer's pieces go straight to the client, but for those that say why it ended."""
+    chunks: dict[int, Chunk] = {}
+
+    def outlet(piece: Text) -> bool:
+        if send is None or piece.finish is not None or piece.logprobs or not piece.text:
+            return False
+        chunk = chunks.get(piece.index)
+        if chunk is None:
+            chunk = chunks[piece.index] = Chunk(partial(_chunk, form, piece.index, without))
+        return send(chunk.event(piece.text))
+
+    answer.outlet = None if send is None else outlet
+
+
+def _chunk(form: Form, index: int, without: dict[str, Json], text: str) -> dict[str, Json]:
+    return form.piece(Text(index, text)) | without
+
+
+async def _chunks(answer: Answer, form: Form, count: int, without: dict[str, Json]) -> AsyncIterator[bytes]:
+    counted = bool(without)
     finishes: dict[int, str | None] = dict.fromkeys(range(count))
     for index in range(count):
         if (first := form.first(index)) is not None:

@@ -18,13 +18,15 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from holdfast.errors import HoldfastError, OperationFailed
+from holdfast.errors import HoldfastError, OperationFailed, UntrustedRequest
 from holdfast.serving.api import openapi, refusals, requests
 from holdfast.serving.api.exchange import Exchange
 from holdfast.serving.api.forms import describe
 from holdfast.serving.api.reading import read, refused
 from holdfast.serving.api.stream import GONE
 from holdfast.serving.front import body, deadline
+from holdfast.serving.front.gate import KEY
+from holdfast.serving.front.visits import VISIT, visit_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,7 +44,6 @@ if TYPE_CHECKING:
 LONG_BODY = 64 * 2**10  # bytes; reading a longer one would hold up what others are being sent
 NOT_FOUND, NOT_ALLOWED = 404, 405
 MISSING = "missing_required_parameter"
-COUNTED = frozenset({401, 403, 404, 405, 408, 410, 413, 429})  # what a key may not have; else words are wrong
 ROUTES = {
     "/v1/models": ("GET", "models"),
     "/v1/models/{model}": ("GET", "model"),
@@ -64,7 +65,7 @@ class Endpoint:
     Args:
         routing: What model ids mean.
         desk: Takes questions.
-        refused: Counts what is refused.
+        refused: Counts what is refused where nothing is asked for.
         metrics: Counts what is answered.
         healthy: Tells whether answers are computed.
         clock: Gives the time in seconds since 1970.
@@ -147,7 +148,9 @@ class Endpoint:
         Returns:
             OpenAI's list.
         """
-        shown = [describe(choice, self._since) for choice in self._routing.listed(_key(request))]
+        shown = [
+            describe(choice, self._since) for choice in self._routing.listed(visit_of(request.scope).key)
+        ]
         return JSONResponse({"object": "list", "data": shown})
 
     async def model(self, request: Request) -> Response:
@@ -159,7 +162,7 @@ class Endpoint:
         Returns:
             OpenAI's model object.
         """
-        choice = self._routing.find(_key(request), request.path_params["model"])
+        choice = self._routing.find(visit_of(request.scope).key, request.path_params["model"])
         return JSONResponse(describe(choice, self._since))
 
     async def chat(self, request: Request) -> Response:
@@ -230,9 +233,11 @@ class Endpoint:
         return read(kind, given, limit)
 
     def _exchange(self, request: Request, model: str | None) -> Exchange:
-        key = _key(request)
-        choice = self._only(key) if model is None else self._routing.find(key, model)
-        return Exchange(self._desk, request, key, choice, deadline.read(request.headers), int(self._clock()))
+        visit = visit_of(request.scope)
+        choice = self._only(visit.key) if model is None else self._routing.find(visit.key, model)
+        return Exchange(
+            self._desk, request, visit, choice, deadline.read(request.headers), int(self._clock())
+        )
 
     def _only(self, key: ApiKey) -> Choice:
         """Find the model that is meant when none is named: adapters have their model's vocabulary."""
@@ -246,35 +251,35 @@ class Endpoint:
     async def _refuse(self, request: Request, error: Exception) -> Response:
         if not isinstance(error, HoldfastError):  # Starlette chose this handler by the class
             raise error
-        self._count(request, refusals.status(error), error.key)
+        self._note(request, error)
         return refusals.response(error)
 
     async def _refuse_http(self, request: Request, error: Exception) -> Response:
         found = error.status_code if isinstance(error, HTTPException) else 500
-        self._count(request, found, "serve.route-unknown" if found == NOT_FOUND else "serve.method")
         if found == NOT_FOUND:
-            told = refusals.form(found, "There is no such path here.", None, "not_found")
+            told, name = "There is no such path here.", "not_found"
         elif found == NOT_ALLOWED:
-            told = refusals.form(found, "This path does not take this method.", None, "method_not_allowed")
+            told, name = "This path does not take this method.", "method_not_allowed"
         else:
-            told = refusals.form(400, "The request is refused.", None, "refused")
+            found, told, name = 400, "The request is refused.", "refused"
+        key = {NOT_FOUND: "serve.route-unknown", NOT_ALLOWED: "serve.method"}.get(found, "serve.refused")
+        self._note(request, UntrustedRequest(key, told, remedy="See /openapi.json."))
         headers = error.headers if isinstance(error, HTTPException) else None
-        return JSONResponse(told, found, headers)
+        return JSONResponse(refusals.form(found, told, None, name), found, headers)
 
-    def _count(self, request: Request, status: int, reason: str) -> None:
-        key: ApiKey | None = request.scope.get("holdfast.key")
-        if status in COUNTED:
-            self._refused.note(reason, key.id if key else None)
-
-
-def _key(request: Request) -> ApiKey:
-    key: ApiKey = request.scope["holdfast.key"]
-    return key
+    def _note(self, request: Request, error: HoldfastError) -> None:
+        """Take that a request is refused: on the record if it asks for something, else counted."""
+        if VISIT in request.scope:
+            visit_of(request.scope).refuse(error)
+        else:
+            key: ApiKey | None = request.scope.get(KEY)
+            self._refused.note(error.key, key.id if key else None)
 
 
-async def _refuse_fault(_request: Request, error: Exception) -> Response:
+async def _refuse_fault(request: Request, error: Exception) -> Response:
     if isinstance(error, ClientDisconnect):  # nobody is there to be told
         return Response(status_code=GONE)
-    return refusals.response(
-        OperationFailed("serve.fault", type(error).__name__, remedy="See the worker's log.")
-    )
+    fault = OperationFailed("serve.fault", type(error).__name__, remedy="See the worker's log.")
+    if VISIT in request.scope:
+        visit_of(request.scope).refuse(fault)
+    return refusals.response(fault)

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from starlette.responses import Response
 
+from holdfast.serving.front.protocol import CONNECTION, Connection
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 
@@ -24,7 +26,31 @@ if TYPE_CHECKING:
 DONE = b"data: [DONE]\n\n"
 GONE = 499  # status of what nobody reads; the number that proxies log for a client that went away
 _WRITE = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":")).encode
+_TEXT = json.encoder.encode_basestring
+_MARK = "\uffff"  # no character (Unicode, 23.7), so that it stands in nothing else of a chunk
 _T = TypeVar("_T")
+
+
+class Chunk:
+    """A chunk of which all but its text is always the same, written once.
+
+    Args:
+        make: Makes the chunk's JSON object of a text.
+    """
+
+    def __init__(self, make: Callable[[str], Mapping[str, Json]]) -> None:
+        self._before, _, self._after = event(make(_MARK)).rpartition(_TEXT(_MARK).encode())
+
+    def event(self, text: str) -> bytes:
+        """Write one event.
+
+        Args:
+            text: The chunk's text.
+
+        Returns:
+            Its bytes.
+        """
+        return self._before + _TEXT(text).encode() + self._after
 
 
 def event(data: Mapping[str, Json]) -> bytes:
@@ -77,17 +103,23 @@ class EventStream(Response):
         events: Their bytes; the first is taken after the headers are sent.
         headers: Further headers.
         cancel: Called if the client goes before the last.
+        lend: Told how to send an event at once, between those of ``events``, and by None that this is over.
     """
 
     media_type = "text/event-stream"
 
     def __init__(
-        self, events: AsyncIterator[bytes], headers: Mapping[str, str], cancel: Callable[[], None]
+        self,
+        events: AsyncIterator[bytes],
+        headers: Mapping[str, str],
+        cancel: Callable[[], None],
+        lend: Callable[[Callable[[bytes], bool] | None], None],
     ) -> None:
         super().__init__(headers={"cache-control": "no-store", **headers})
         del self.headers["content-length"]
         self._events = events
         self._cancel = cancel
+        self._lend = lend
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the events until the last one, or until the client is gone.
@@ -97,15 +129,20 @@ class EventStream(Response):
             receive: Gives its events.
             send: Takes ours.
         """
-        del scope
+        connection = scope.get("state", {}).get(CONNECTION)
 
         async def work() -> bool:
             await send(
                 {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
             )
+            if isinstance(connection, Connection):
+                self._lend(connection.push)
             async for data in self._events:
                 await send({"type": "http.response.body", "body": data, "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
             return True
 
-        await until_gone(receive, work(), self._cancel)
+        try:
+            await until_gone(receive, work(), self._cancel)
+        finally:
+            self._lend(None)

@@ -84,19 +84,7 @@ class Asked:
         if self.ended:
             return
         self.ended, self.scores = True, None
-        now = time.monotonic()
-        self.emit(
-            link.Done(
-                id=self.request.id,
-                prompt_tokens=len(self.prompt),
-                cached_tokens=self.cached,
-                completion_tokens=self.tokens,
-                milliseconds=round((now - self.received) * 1000),
-                first_ms=0 if self.first is None else round((self.first - self.received) * 1000),
-                processor_ms=round(self.processor * 1000, 3),
-                cancelled=self.cancelled,
-            )
-        )
+        self.emit(self._took())
 
     def expire(self) -> None:
         """End the request because it was cancelled or took too long, if it has not ended."""
@@ -113,7 +101,20 @@ class Asked:
         """
         if not self.ended:
             self.ended, self.scores = True, None
-            self.emit(link.Failed(self.request.id, why))
+            self.emit(link.Failed(self.request.id, why, self._took()))
+
+    def _took(self) -> link.Done:
+        now = time.monotonic()
+        return link.Done(
+            id=self.request.id,
+            prompt_tokens=len(self.prompt),
+            cached_tokens=self.cached,
+            completion_tokens=self.tokens,
+            milliseconds=round((now - self.received) * 1000),
+            first_ms=0 if self.first is None else round((self.first - self.received) * 1000),
+            processor_ms=round(self.processor * 1000, 3),
+            cancelled=self.cancelled,
+        )
 
 
 @dataclass(frozen=True, eq=False)

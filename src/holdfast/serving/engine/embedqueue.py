@@ -48,7 +48,16 @@ class Embedding:
 
     def cancel(self) -> None:
         """End it, because nobody waits for it."""
-        self.emit(link.Failed(self.request.id, faults.cancelled()))
+        self.fail(faults.cancelled())
+
+    def fail(self, why: HoldfastError) -> None:
+        """End it as failed.
+
+        Args:
+            why: What it is told.
+        """
+        number, spent = self.request.id, round(self.processor * 1000, 3)
+        self.emit(link.Failed(number, why, link.Done(number, self.tokens, 0, 0, 0, 0, spent)))
 
 
 class EmbedQueue:
@@ -78,7 +87,7 @@ class EmbedQueue:
     def close(self) -> None:
         """End every request as failed, and free the context."""
         for one in self._waiting.remove(lambda _: True):
-            one.emit(link.Failed(one.request.id, faults.stopped()))
+            one.fail(faults.stopped())
         if self._embedder is not None:
             self._embedder.close()
 
@@ -149,7 +158,8 @@ class EmbedQueue:
         try:
             one.vectors.append(self._embedder.embed(one.inputs[len(one.vectors)]))
         except HoldfastError as error:
-            one.emit(link.Failed(one.request.id, error))
+            one.processor += (time.monotonic() - begun) * self._threads
+            one.fail(error)
             return True
         one.processor += (time.monotonic() - begun) * self._threads
         if len(one.vectors) < len(one.inputs):

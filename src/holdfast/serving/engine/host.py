@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from holdfast.canonical import Json
     from holdfast.serving.engine.asked import Asked
     from holdfast.serving.engine.embedqueue import Embedding
+    from holdfast.serving.measured import Measured
     from holdfast.serving.spec import Limits, ModelSpec
 
 READ = 256 * 2**10  # bytes read from the link at once
@@ -56,13 +57,16 @@ class Host:
         limits: How much one request, and all of them together, may take.
         threads: Threads to compute with.
         budget: Bytes of memory that it may take.
+        kept: What was measured of it before.
 
     Raises:
         UntrustedBundle: If the file is no model, or llama.cpp refuses it.
         NoSpace: If it does not fit into the budget; with the numbers.
     """
 
-    def __init__(self, model: ModelSpec, limits: Limits, threads: int, budget: int) -> None:
+    def __init__(
+        self, model: ModelSpec, limits: Limits, threads: int, budget: int, kept: Measured | None = None
+    ) -> None:
         self._limits = limits
         self._need = memory.check(_shape(model), model, limits, budget)
         self._wake = threading.Condition()
@@ -83,7 +87,9 @@ class Host:
             opened.callback(self._reception.close)
             self._embeddings = EmbedQueue(self.weights, limits, threads)
             opened.callback(self._embeddings.close)
-            self._lanes = Lanes(self.weights, limits, pool, need=self._need, budget=budget, flush=self._flush)
+            self._lanes = Lanes(
+                self.weights, limits, pool, need=self._need, budget=budget, flush=self._flush, kept=kept
+            )
             opened.callback(lambda: self._lanes.close(faults.stopped()))
             self._opened = opened.pop_all()
 
@@ -91,6 +97,11 @@ class Host:
     def need(self) -> memory.Need:
         """What the model takes."""
         return self._need
+
+    @property
+    def measured(self) -> Measured | None:
+        """What was measured of the model, now or before; None if nothing was that could be kept."""
+        return self._lanes.measured
 
     @property
     def stepping(self) -> float:

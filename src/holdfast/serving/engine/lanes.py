@@ -13,19 +13,20 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from holdfast.errors import HoldfastError, NoSpace, NotFound
-from holdfast.serving.engine import widths
+from holdfast.serving.engine import machine, widths
 from holdfast.serving.engine.embedder import generates
 from holdfast.serving.engine.memory import mib
 from holdfast.serving.engine.scheduler import Lane
+from holdfast.serving.engine.widths import Widths
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from holdfast.serving.engine.asked import Asked
-    from holdfast.serving.engine.llama import Adapter, Weights
+    from holdfast.serving.engine.llama import Adapter, Context, Weights
     from holdfast.serving.engine.memory import Need
     from holdfast.serving.engine.threads import Threads
-    from holdfast.serving.engine.widths import Widths
+    from holdfast.serving.measured import Measured
     from holdfast.serving.spec import Limits
 
 BARE = ""  # the lane of the model alone
@@ -56,6 +57,7 @@ class Lanes:
         need: What the model takes.
         budget: Bytes of memory that it may take.
         flush: Sends what was emitted.
+        kept: What was measured of the model before.
 
     Raises:
         NoSpace: If not even one context can be made.
@@ -70,7 +72,12 @@ class Lanes:
         need: Need,
         budget: int,
         flush: Callable[[], None],
+        kept: Measured | None = None,
     ) -> None:
+        self.measured: Measured | None = (
+            None  # of the model, once there was a context; None if it can't be kept
+        )
+        self._kept = kept
         self._weights = weights
         self._limits = limits
         self._threads = threads
@@ -280,8 +287,9 @@ class Lanes:
     def _make(self, place: _Place) -> Lane:
         context = self._weights.context(place.adapter, self._limits.parallel, self._threads)
         if self._widths is None:
-            self._widths = widths.measure(context, self._weights.vocabulary.size)
+            self._widths = self._settle(context)
         used = self._widths if place.adapter is None else self._widths.with_adapter()
+        context.single(alone=used.alone)
         place.lane = Lane(
             self._weights,
             context,
@@ -291,6 +299,15 @@ class Lanes:
             flush=self._flush,
         )
         return place.lane
+
+    def _settle(self, context: Context) -> Widths:
+        """Find how many rows may share a step, by what was measured before if that still holds."""
+        weights, parallel, count = self._weights, self._limits.parallel, self._threads.count
+        key = machine.key(weights.spec, parallel, count, weights.llama)
+        if key is None:
+            return widths.measure(context, weights.vocabulary.size)
+        found = self.measured = widths.settle(context, weights.vocabulary.size, key, self._kept)
+        return Widths(found.least, found.most, found.chunks, found.alone)
 
     def _shrink(self, more: int, since: float = 0.0) -> bool:
         """Give up contexts until so many bytes more fit into the budget; False if they do not.

@@ -185,7 +185,9 @@ class Weights:
                 remedy="Serve with a shorter context, fewer sequences or fewer adapters.",
             )
         threads.attach(made)
-        context = Context(self.llama, made, self.vocabulary.size, sequences, copies=not self.slides)
+        context = Context(
+            self.llama, made, self.vocabulary.size, sequences, copies=not self.slides, threads=threads
+        )
         if adapter is not None:
             try:
                 adapter.apply(made)
@@ -204,9 +206,20 @@ class Context:
         size: V.
         sequences: Sequences that may be used; with more than one, there is one more to fill up steps.
         copies: Whether a sequence's beginning can be copied to another one cell by cell.
+        threads: That compute.
     """
 
-    def __init__(self, llama: ModuleType, handle: int, size: int, sequences: int, *, copies: bool) -> None:
+    def __init__(
+        self,
+        llama: ModuleType,
+        handle: int,
+        size: int,
+        sequences: int,
+        *,
+        copies: bool,
+        threads: Threads,
+    ) -> None:
+        self._threads = threads
         self.sequences = sequences
         self.copies = copies
         self._llama = llama
@@ -224,6 +237,9 @@ class Context:
         self._scored = np.ctypeslib.as_array(self._batch.logits, shape=(most,))
         self._sequences = [self._batch.seq_id[index] for index in range(most)]
         self._layout: cells.Layout | None = None
+        self._most = most
+        self._scores = np.empty((0, size), np.float32)  # an array that lies over llama.cpp's scores, and
+        self._scores_at = 0  # where they begin
 
     def close(self) -> None:
         """Overwrite what all sequences hold and free the context; a second call does nothing."""
@@ -232,6 +248,15 @@ class Context:
             self._llama.llama_batch_free(self._batch)
             self._llama.llama_free(self._handle)
             self._handle = None
+
+    def single(self, *, alone: bool) -> None:
+        """Say how steps of a single row are computed from here on.
+
+        Args:
+            alone: By the calling thread alone, instead of all.
+        """
+        if self._handle:
+            self._threads.attach(self._handle, alone=alone)
 
     def trim(self, sequence: int, length: int) -> None:
         """Forget the end of a sequence; its bytes stay until they are overwritten.
@@ -307,10 +332,11 @@ class Context:
         wanted = sum(scored)
         if not wanted:
             return np.empty((0, self._size), np.float32)
-        found: npt.NDArray[np.float32] = np.ctypeslib.as_array(
-            self._llama.llama_get_logits(self._handle), shape=(wanted, self._size)
-        )
-        return found
+        pointer = self._llama.llama_get_logits(self._handle)
+        if (at := ctypes.addressof(pointer.contents)) != self._scores_at:
+            # As many rows as there may ever be; no more are looked at than were computed.
+            self._scores, self._scores_at = np.ctypeslib.as_array(pointer, shape=(self._most, self._size)), at
+        return self._scores[:wanted]
 
     def _sample(self, sequence: int) -> int:
         """Fill one cell of an empty sequence, so that its state shows how a cell is written."""

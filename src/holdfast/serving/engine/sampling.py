@@ -111,15 +111,18 @@ class Sampler:
             WorkerFailed: If scores are not numbers: the model or its adapter is damaged.
             UntrustedRequest: If the grammar can't go on within its limits.
         """
-        best = int(np.argmax(scores))  # the first that is not a number, if there is one
+        best = int(scores.argmax())  # the first that is not a number, if there is one
         if not math.isfinite(scores[best]):
             raise not_numbers()
-        values = self._penalties.apply(scores)
+        if self._greedy and self._grammar is None and self._penalties.spare(best):
+            values = scores
+        else:
+            values = self._penalties.apply(scores)
         if self._grammar is not None:
             mask = self._grammar.mask()
             values = np.add(values, mask, out=mask)
         if values is not scores:
-            best = int(np.argmax(values))
+            best = int(values.argmax())
             if not math.isfinite(values[best]):
                 raise not_numbers()
         token = best if self._greedy else self._draw(values, best)
@@ -221,12 +224,17 @@ class _Penalties:
                 remedy="Send ids that /tokenize of the same model gives.",
             )
         self._biases = np.array([sampling.logit_bias[int(token)] for token in self._biased], np.float64)
+        self._lowers = all(bias <= 0 for bias in sampling.logit_bias.values())
         self._repeats = sampling.repetition_penalty != 1
         self._counts = self._repeats or sampling.presence_penalty != 0 or sampling.frequency_penalty != 0
         seen = sorted(set(prompt)) if self._repeats else []
         self._places = {token: place for place, token in enumerate(seen)}
         self._seen = np.array(seen, np.intp)
         self._said = np.zeros(len(seen), np.float64)  # times in the answer, for each token seen
+
+    def spare(self, best: int) -> bool:
+        """Tell whether the highest score stays so: nothing moves it, and nothing raises another."""
+        return not self._counts and self._lowers and best not in self._sampling.logit_bias
 
     def add(self, token: int) -> None:
         """Count a token of the answer."""

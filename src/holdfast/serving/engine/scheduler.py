@@ -336,7 +336,8 @@ class Lane:
                 run.slot.chunks.clear()  # nobody knows what became of the cells
             self._fail(runs, error)
             return None
-        share = (time.perf_counter() - began) * self._threads / len(runs)
+        threads = 1 if self._widths.alone and len(rows) == 1 else self._threads
+        share = (time.perf_counter() - began) * threads / len(runs)
         for run in runs:
             run.asked.processor += share
         return scores

@@ -1,7 +1,8 @@
 """llama.cpp's threads: made once and shared by all contexts, which compute in turn.
 
 Without a pool of its own llama.cpp makes and joins its threads in every step. The threads of this one sleep between steps
-instead of spinning, which leaves the cores to the other processes that serve.
+instead of spinning, which leaves the cores to the other processes that serve. A second pool, of the caller alone, is for steps of
+one row of a model so small that its threads would spend them waiting for each other.
 
 Source: ggml.h and ggml-cpu.h of the pinned llama.cpp (``ggml_threadpool_params``, ``ggml_threadpool_new``), llama.h
 (``llama_attach_threadpool``).
@@ -54,15 +55,16 @@ class Threads:
         registry = ggml.ggml_backend_reg_by_name(b"CPU")
         find = base.ggml_backend_reg_get_proc_address
         find.restype, find.argtypes = ctypes.c_void_p, [ctypes.c_void_p, ctypes.c_char_p]
-        new = find(registry, b"ggml_threadpool_new") if registry else None
+        made = find(registry, b"ggml_threadpool_new") if registry else None
         free = find(registry, b"ggml_threadpool_free") if registry else None
-        params = _Params()
-        base.ggml_threadpool_params_init(ctypes.byref(params), count)
-        params.poll = 0
-        self._pool = new and ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.POINTER(_Params))(new)(
-            ctypes.byref(params)
-        )
-        if not self._pool or not free:
+        new = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.POINTER(_Params))(made or 0)
+        self._pools: list[int] = []  # of the caller alone, and of all threads
+        for size in (1, count) if made else ():
+            params = _Params()
+            base.ggml_threadpool_params_init(ctypes.byref(params), size)
+            params.poll = 0
+            self._pools += [pool for pool in (new(ctypes.byref(params)),) if pool]
+        if len(self._pools) < 2 or not free:  # noqa: PLR2004 - the two sizes above
             raise WorkerFailed(
                 "serve.threads",
                 f"llama.cpp made no pool of {count} threads.",
@@ -71,17 +73,21 @@ class Threads:
         self._free = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(free)
         self._llama.llama_attach_threadpool.argtypes = [ctypes.c_void_p] * 3
         self._llama.llama_attach_threadpool.restype = None
+        self._llama.llama_set_n_threads.argtypes = [ctypes.c_void_p, ctypes.c_int32, ctypes.c_int32]
+        self._llama.llama_set_n_threads.restype = None
 
-    def attach(self, context: int) -> None:
+    def attach(self, context: int, *, alone: bool = False) -> None:
         """Let a context compute with these threads.
 
         Args:
             context: llama.cpp's.
+            alone: Whether steps of a single row are computed by the calling thread alone.
         """
-        self._llama.llama_attach_threadpool(context, self._pool, self._pool)
+        one, every = self._pools
+        self._llama.llama_attach_threadpool(context, one if alone else every, every)
+        self._llama.llama_set_n_threads(context, 1 if alone else self.count, self.count)
 
     def close(self) -> None:
         """End the threads; a second call does nothing."""
-        if self._pool:
-            self._free(self._pool)
-            self._pool = None
+        while self._pools:
+            self._free(self._pools.pop())

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from holdfast.errors import HoldfastError
     from holdfast.serving.front.question import Query, Question
     from holdfast.serving.front.record import Receipt
+    from holdfast.serving.front.visits import Visit
 
+_REFUSED = 400  # the first HTTP status that refuses
 MAX_SEALED = 960 * 2**10  # bytes of an answer; a sealed payload has at most 1 MiB
 
 
@@ -130,17 +132,8 @@ def outcome(  # noqa: PLR0917 - one event, its parts
     params: dict[str, Json]
     if status == "failed":
         params = {"error": "unknown" if error is None else error.key}
-        if totals.completion_tokens:
-            params["completion_tokens"] = totals.completion_tokens
     else:
-        params = {
-            "completion_tokens": totals.completion_tokens,
-            "cached_tokens": totals.cached_tokens,
-            "milliseconds": totals.milliseconds,
-            "first_ms": totals.first_ms,
-            "processor_ms": totals.processor_ms,
-            "finish_reason": "cancelled" if status == "cancelled" else totals.finish,
-        }
+        params = {"finish_reason": "cancelled" if status == "cancelled" else totals.finish}
     return Act(
         action=f"answer.{status}",
         tenant=question.key.tenant,
@@ -148,10 +141,58 @@ def outcome(  # noqa: PLR0917 - one event, its parts
         user=question.user,
         digest=question.choice.model.digest,
         label=question.choice.label,
-        params={"model": question.choice.id, "tenant": question.key.tenant, **params},
+        params={
+            "model": question.choice.id,
+            "tenant": question.key.tenant,
+            "completion_tokens": totals.completion_tokens,
+            "cached_tokens": totals.cached_tokens,
+            "milliseconds": totals.milliseconds,
+            "first_ms": totals.first_ms,
+            "processor_ms": totals.processor_ms,
+            **params,
+        },
         cause=begun.seq,
         payloads={"answer": answer},
     )
+
+
+def request(visit: Visit) -> Act:
+    """Say what is asked for that no model is asked.
+
+    Args:
+        visit: The request.
+
+    Returns:
+        The event.
+    """
+    return Act("serve.request", visit.key.tenant, visit.key.id, _asked(visit))
+
+
+def requested(visit: Visit, begun: Receipt, status: int) -> Act:
+    """Say what came of it.
+
+    Args:
+        visit: The request.
+        begun: The receipt of its intent.
+        status: The HTTP status that it is answered with.
+
+    Returns:
+        The event.
+    """
+    told: dict[str, Json] = {**_asked(visit), "status": status}
+    if status < _REFUSED:
+        return Act("serve.request.done", visit.key.tenant, visit.key.id, told, cause=begun.seq)
+    told["error"] = visit.error or "unknown"
+    return Act("serve.request.failed", visit.key.tenant, visit.key.id, told, cause=begun.seq)
+
+
+def _asked(visit: Visit) -> dict[str, Json]:
+    return {
+        "tenant": visit.key.tenant,
+        "key": visit.key.id,
+        "route": visit.route,
+        "method": visit.method,
+    }
 
 
 def sealable(texts: list[str], result: link.Embedded | link.Tokenized | link.Detokenized | None) -> bytes:

@@ -1,8 +1,10 @@
 """An answer under way, as its reader sees it.
 
-The desk's life of the answer puts pieces in, the reader takes them out. Invariants: nothing can be read before the intent is on
-the record; whoever reads to the end has read an answer whose outcome is on the record; what is not read yet is bounded, for one
-answer and for all of them together, and an answer whose reader falls further behind is ended.
+The desk's life of the answer puts pieces in, the reader takes them out. While the reader has taken everything and waits for more, a
+piece may go straight out through ``outlet`` instead, which wakes nobody: of a short piece, the waking is most of the cost.
+Invariants: nothing can be read before the intent is on the record; whoever reads to the end has read an answer whose outcome is on
+the record; pieces go out in the order in which they came, whichever way; what is not read yet is bounded, for one answer and for
+all of them together, and an answer whose reader falls further behind is ended.
 """
 
 from __future__ import annotations
@@ -82,6 +84,8 @@ class Answer:
         self.prompt_tokens = 0
         self.ended = False  # nothing more comes from the engine
         self.unread = 0  # bytes, roughly
+        self.outlet: Callable[[Text], bool] | None = None  # sends a piece at once, or says that it can't
+        self._waits = False  # whether the reader has taken everything
         self.begun: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
         self._ready: asyncio.Queue[Text | Outcome | HoldfastError] = asyncio.Queue()
         self._on_read = on_read
@@ -106,8 +110,11 @@ class Answer:
             item: A piece, or how it ended.
         """
         if isinstance(item, Text):
+            if self._waits and self.outlet is not None and self.outlet(item):
+                return
             self.unread += size_of(item)
             self.share.add(size_of(item))
+        self._waits = False
         self._ready.put_nowait(item)
 
     async def events(self) -> AsyncIterator[Text]:
@@ -120,6 +127,7 @@ class Answer:
             HoldfastError: If it could not be computed, or its outcome could not be recorded.
         """
         while True:
+            self._waits = self._ready.empty()
             item = await self._ready.get()
             if isinstance(item, Text):
                 yield item

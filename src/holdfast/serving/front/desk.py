@@ -10,8 +10,9 @@ import asyncio
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from holdfast.errors import HoldfastError, NotAuthenticated, NotRecorded
+from holdfast.errors import HoldfastError, NotAuthenticated
 from holdfast.serving.front.answer import Held
+from holdfast.serving.front.faults import paused
 from holdfast.serving.front.life import Life
 from holdfast.serving.front.places import Bounds
 from holdfast.serving.front.question import Computed, Question
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from holdfast.serving.front.question import Query
     from holdfast.serving.front.record import Recorder
     from holdfast.serving.front.routing import Routing
+    from holdfast.serving.front.visits import Visit
 
 
 class Desk:
@@ -71,11 +73,12 @@ class Desk:
         """
         self._paused = paused
 
-    async def ask(self, question: Question) -> Answer:
+    async def ask(self, question: Question, visit: Visit) -> Answer:
         """Have a question answered.
 
         Args:
             question: What is asked.
+            visit: The request that asks it.
 
         Returns:
             The answer under way; its intent is on the record.
@@ -87,13 +90,14 @@ class Desk:
             Late: If its time was over before it began.
             NotRecorded: If the log can't take the intent; nothing is then said.
         """
-        return (await self._begun(question)).answer
+        return (await self._begun(question, visit)).answer
 
-    async def compute(self, query: Query) -> Computed:
+    async def compute(self, query: Query, visit: Visit) -> Computed:
         """Have something computed at once.
 
         Args:
             query: What is asked.
+            visit: The request that asks it.
 
         Returns:
             The result; its outcome is on the record.
@@ -101,7 +105,7 @@ class Desk:
         Raises:
             HoldfastError: As ``ask``, or if it could not be computed.
         """
-        life = await self._begun(query)
+        life = await self._begun(query, visit)
         try:
             async for _piece in life.answer.events():
                 pass  # there is none; the end is what is waited for
@@ -169,11 +173,9 @@ class Desk:
         for life in list(self._lives.values()):
             life.stop()
 
-    async def _begun(self, question: Question | Query) -> Life:
+    async def _begun(self, question: Question | Query, visit: Visit) -> Life:
         if self._paused:
-            raise NotRecorded(
-                "serve.paused", "The audit log takes no new acts.", remedy="Try again when it does."
-            )
+            raise paused()
         limits, key, loop = self._routing.limits, question.key, asyncio.get_running_loop()
         seconds = min(limits.answer_seconds, question.seconds or limits.answer_seconds)
         size = sum(ask.choices for ask in question.asks) if isinstance(question, Question) else 1
@@ -186,6 +188,8 @@ class Desk:
             ticket = self._vault.quotas.begin(key.id, key.quota)  # last, as it counts
             held.callback(ticket.end)
             released = held.pop_all()
+        # What is refused from here on, and comes to no answer, is charged to this quota once.
+        visit.charged, visit.answered = key.quota.requests_per_minute is not None, life.settled
         task = life.begin(ticket)
         self._lives[task] = life
         self._by_answer[life.answer] = life

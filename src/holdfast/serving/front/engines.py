@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from holdfast.errors import HoldfastError, WorkerFailed
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 LOGGER = logging.getLogger("holdfast.serving")
+READ = 2**16  # bytes read from a link at once; a step's frame has some thousand
 AGAIN_SECONDS = 5  # after which an engine that died is usually up again
 MAX_LEFT = 256  # abandoned requests that an engine has not ended; it tokenizes each of them to its end
 MAX_LEFT_BYTES = 32 * 2**20  # of these requests
@@ -43,7 +45,7 @@ Item = (
 )
 
 
-class Link(asyncio.Protocol):
+class Link(asyncio.BufferedProtocol):
     """One engine's link; made by ``Engines``.
 
     Args:
@@ -57,6 +59,9 @@ class Link(asyncio.Protocol):
         self.up: link.Up | None = None
         self._on_up, self._on_gone = on_up, on_gone
         self._splitter = linkreader.Splitter()
+        self._buffer = memoryview(
+            bytearray(READ)
+        )  # reused: asyncio's own reading maps and unmaps memory each time
         self._waiting: dict[int, Callable[[Item], None]] = {}
         self._sizes: dict[int, int] = {}  # bytes of each request that has no last reply
         self._left: dict[int, float] = {}  # those that were abandoned, and when
@@ -71,10 +76,15 @@ class Link(asyncio.Protocol):
         if isinstance(transport, asyncio.Transport):
             self._transport = transport
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Give where to put what came."""
+        del sizehint
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
         """Hand replies to those who wait for them."""
         try:
-            for body in self._splitter.push(data):
+            for body in self._splitter.push(bytes(self._buffer[:nbytes])):
                 self._take(linkreader.parse_reply(body))
         except WorkerFailed as error:
             LOGGER.error("the link to the engine %s is cut: %s", self.name, error.message)  # noqa: TRY400 - no traceback: the peer is at fault
@@ -191,7 +201,7 @@ class Link(asyncio.Protocol):
                 "serve.link", "It spoke of requests that nobody made.", remedy="See the job's log."
             )
         if sink is not None:
-            sink(link.Failed(item.id, of_engine(item.error)) if isinstance(item, link.Failed) else item)
+            sink(replace(item, error=of_engine(item.error)) if isinstance(item, link.Failed) else item)
 
 
 class Engines:

@@ -92,6 +92,15 @@ class HeaderTooLarge(UntrustedRequest):
     http_status = 431
 
 
+def paused() -> NotRecorded:
+    """Make what is told while the log takes no acts.
+
+    Returns:
+        The error, not raised.
+    """
+    return NotRecorded("serve.paused", "The audit log takes no new acts.", remedy="Try again when it does.")
+
+
 def of_engine(error: HoldfastError) -> HoldfastError:
     """Judge what an engine reports.
 

@@ -1,9 +1,10 @@
 """The gate before every route: who asks, and what for.
 
-Invariants: what a path needs is read from one table, and a path that is not in it is not there; every path but ``/health``, and
-that one too unless a site opens it, needs a key, unknown paths too, so that nothing can be learnt without one; a key passes only
-to what one of its scopes allows; a parameter of a query is refused by its name, because no path takes any; a head is bounded in
-its bytes and its lines.
+Order of operations: a head within its bounds → the key → from here on the request is a visit (``visits``), unless its path is one
+of ``WATCHING`` → a scope for its path → no query → the routes → the visit on the record → the first byte. Invariants: what a path
+needs is read from one table, and a path that is not in it is not there; every path but ``/health``, and that one too unless a site
+opens it, needs a key, unknown paths too, so that nothing can be learnt without one; a key passes only to what one of its scopes
+allows; a parameter of a query is refused by its name, because no path takes any; a head is bounded in its bytes and its lines.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from holdfast.serving.api.reading import MAX_SHOWN, refused
 from holdfast.serving.front.body import ROOM
 from holdfast.serving.front.faults import HeaderTooLarge
 from holdfast.serving.front.protocol import CONNECTION, MAX_HEAD, Connection
+from holdfast.serving.front.visits import METHODS, OTHER, VISIT, Visit
 from holdfast.serving.keys import INFERENCE, METRICS
 
 if TYPE_CHECKING:
@@ -28,10 +30,14 @@ if TYPE_CHECKING:
     from holdfast.serving.front.body import Room
     from holdfast.serving.front.metrics import Metrics
     from holdfast.serving.front.refused import Refused
+    from holdfast.serving.front.visits import Visits
     from holdfast.serving.keys import ApiKey, KeyRing
     from holdfast.serving.quota import Quotas
 
 HEALTH = "/health"
+KEY = "holdfast.key"  # under which a request's scope holds the key that was presented
+SCRAPED = "/metrics"
+WATCHING = frozenset({HEALTH, SCRAPED})  # asked every few seconds, and of nothing that anybody is served
 ANY_SCOPE = ""  # any valid key will do
 MAX_HEADERS = 64  # lines of a head; browsers and proxies send some thirty
 MAX_AUTHORIZATION = 512  # characters of the authorization header; a key has 75
@@ -39,7 +45,7 @@ TWO_LENGTHS = "serve.two-lengths"
 _SCHEME = "bearer "
 NEEDED = {
     HEALTH: ANY_SCOPE,
-    "/metrics": METRICS,
+    SCRAPED: METRICS,
     "/openapi.json": INFERENCE,
     "/v1/models": INFERENCE,
     "/v1/chat/completions": INFERENCE,
@@ -49,6 +55,7 @@ NEEDED = {
     "/detokenize": INFERENCE,
 }
 _MODEL = "/v1/models/"
+MODEL = _MODEL + "{model}"
 
 
 class Vault:
@@ -75,16 +82,18 @@ class Gate:
     Args:
         app: What is behind the gate.
         vault: The keys.
+        visits: Where what those who have one ask for is recorded.
         refused: Where those who have none are counted.
         metrics: Where responses are counted.
         room: What bodies take while they arrive.
         open_health: Whether ``/health`` needs no key.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - the parts of the front
         self,
         app: ASGIApp,
         vault: Vault,
+        visits: Visits,
         refused: Refused,
         metrics: Metrics,
         room: Room,
@@ -93,6 +102,7 @@ class Gate:
     ) -> None:
         self._app = app
         self._vault = vault
+        self._visits = visits
         self._refused = refused
         self._metrics = metrics
         self._room = room
@@ -111,42 +121,65 @@ class Gate:
 
         connection = scope.get("state", {}).get(CONNECTION)
 
+        replaced = False  # what the application says, by something else
+
         async def counted(message: Message) -> None:
+            nonlocal replaced
+            if replaced:
+                return
             if message["type"] == "http.response.start":
+                if VISIT in scope and (error := await self._visits.end(scope[VISIT], message["status"])):
+                    await refusals.response(error)(scope, receive, counted)
+                    replaced = True
+                    return
                 self._metrics.response(message["status"])
             await send(message)
             if isinstance(connection, Connection) and connection.lost:
                 raise ClientDisconnect  # what nobody can receive was not sent, and is not recorded as if it had been
 
         with contextlib.suppress(ClientDisconnect):
-            await self._pass(scope, receive, counted)
+            try:
+                await self._pass(scope, receive, counted)
+            finally:
+                if VISIT in scope:
+                    self._visits.leave(scope[VISIT])
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
-        key: ApiKey | None = None
         try:
             _require_small(scope)
             _require_one_length(scope)
             if scope["path"] not in self._open:
-                key = self._vault.ring.match(_presented(scope))
-                self._judge(scope["path"], key)
-                scope["holdfast.key"] = key
-                scope[ROOM] = self._room
+                self._require_key(scope)
         except HoldfastError as error:
-            self._refused.note(error.key, key.id if key else None)
+            self._note(scope, error)
             told = refusals.response(error)
             if error.key == TWO_LENGTHS:
                 told.headers["connection"] = "close"
             await told(scope, receive, send)
             return
-        if scope["query_string"] and key is not None:  # worded wrongly, which is not counted
-            await refusals.response(_unsupported(bytes(scope["query_string"])))(scope, receive, send)
-            return
         await self._app(scope, receive, send)
 
-    @staticmethod
-    def _judge(path: str, key: ApiKey | None) -> None:
+    def _require_key(self, scope: Scope) -> None:
+        """Find out who asks, and refuse what the key is not for."""
+        key, path = self._vault.ring.match(_presented(scope)), scope["path"]
         if key is None:
             raise NotAuthenticated("serve.key-unknown", "No valid key was presented.", remedy="Present one.")
+        scope[KEY], scope[ROOM] = key, self._room
+        if path not in WATCHING:
+            scope[VISIT] = Visit(key, route(path), scope["method"] if scope["method"] in METHODS else OTHER)
+        self._judge(path, key)
+        if scope["query_string"]:
+            raise _unsupported(bytes(scope["query_string"]))
+
+    def _note(self, scope: Scope, error: HoldfastError) -> None:
+        """Take that a request is refused: on the record if it is a visit, else counted."""
+        if VISIT in scope:
+            scope[VISIT].refuse(error)
+        else:
+            self._refused.note(error.key, scope[KEY].id if KEY in scope else None)
+
+    @staticmethod
+    def _judge(path: str, key: ApiKey) -> None:
         scope = needed(path)
         if scope is None:
             raise NotFound(
@@ -162,6 +195,20 @@ class Gate:
                 remedy=f"Ask for a key with the scope {scope}.",
                 code="insufficient_scope",
             )
+
+
+def route(path: str) -> str:
+    """Name a path without anything that a client made up.
+
+    Args:
+        path: The path of a request.
+
+    Returns:
+        A path of the table, that of one model in general, or ``OTHER``.
+    """
+    if needed(path) is None:
+        return OTHER
+    return path if path in NEEDED else MODEL
 
 
 def needed(path: str) -> str | None:

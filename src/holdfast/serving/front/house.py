@@ -21,6 +21,7 @@ from holdfast.serving.front.places import Places
 from holdfast.serving.front.refused import Refused
 from holdfast.serving.front.routing import Routing
 from holdfast.serving.front.server import shared
+from holdfast.serving.front.visits import Visits
 from holdfast.serving.quota import Quotas
 
 if TYPE_CHECKING:
@@ -42,8 +43,8 @@ class House:
         settings: What is served at first.
         withdrawn: Model ids that were withdrawn, and why.
         ring: The keys.
-        recorder: Records answers.
-        fact: Records what is about no answer.
+        recorder: Records requests and answers.
+        fact: Records what is about no request in particular.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class House:
         self.engines = Engines(self._died)
         self.places = Places()
         self.bodies = Room()
+        self.visits = Visits(recorder, self.vault.quotas, self.refused)
         self.desk = Desk(self.routing, self.engines, recorder, self.vault, self.places, self.metrics)
         self._access = settings.access
         self.metrics.engines(self._up)
@@ -76,7 +78,9 @@ class House:
         """
         routes = Endpoint(self.routing, self.desk, self.refused, self.metrics, self.healthy, time.time).app()
         health = self._access.open_health
-        gate = Gate(routes, self.vault, self.refused, self.metrics, self.bodies, open_health=health)
+        gate = Gate(
+            routes, self.vault, self.visits, self.refused, self.metrics, self.bodies, open_health=health
+        )
         return shared(gate, self._access.origins)
 
     def healthy(self) -> bool:
@@ -123,12 +127,13 @@ class House:
         self.desk.disown(ring.ids)
 
     def pause(self, *, paused: bool) -> None:
-        """Take no new question, because its answer could not be recorded, or take them again.
+        """Take no request, because it could not be recorded, or take them again.
 
         Args:
             paused: Whether to take none.
         """
         self.desk.pause(paused=paused)
+        self.visits.pause(paused=paused)
         self.refused.pause(paused=paused)
 
     def engine(self, name: str, why: HoldfastError | None, lacking: Mapping[str, HoldfastError]) -> None:
@@ -160,6 +165,7 @@ class House:
         """End what is still answered as if its client had gone, and record the last count."""
         self.desk.hurry()
         await self.desk.drain()
+        await self.visits.close()
         self.engines.close()
         await self.refused.close()
         await asyncio.sleep(0)  # links tell of their end in the next turn

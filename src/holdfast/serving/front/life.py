@@ -14,9 +14,9 @@ import asyncio
 import dataclasses
 import logging
 import os
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from holdfast.errors import HoldfastError, OperationFailed
 from holdfast.serving import link
@@ -28,7 +28,7 @@ from holdfast.serving.front.question import Outcome, Question, Text, Usage
 from holdfast.serving.front.said import Said, Unbelievable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from holdfast.serving.front.answer import Held
     from holdfast.serving.front.engines import Engines, Item, Link
@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 LOGGER = logging.getLogger("holdfast.serving")
 ENGINE_SECONDS = 15.0  # that a request waits for an engine that is being started again
 GRACE_SECONDS = 5.0  # for an engine to end by itself what it was told to, or what is over its time
+LAST_SECONDS = (
+    1.0  # for it to say what that took, when its reader waits to be told; a step rarely lasts as long
+)
 CORES = os.cpu_count() or 1  # of the host; an engine's threads compute on no more
 LATER_MS = 1000  # that an engine may count more than the front, by whose clock its figures are judged
 
@@ -104,6 +107,7 @@ class Life:
         self._began = self._loop.time()
         self._seconds = seconds
         self.recorded = False
+        self.settled: asyncio.Future[bool] = self._loop.create_future()  # whether its intent is on the record
         self.answered = False
         self._relaying = False  # what the engine says is handed on as it comes
         self._inbox: asyncio.Queue[Item | _Told] = asyncio.Queue()
@@ -159,6 +163,8 @@ class Life:
             _refuse(self.answer, error)
             self.answer.put(error)
         self.answer.begun.cancel()
+        if not self.settled.done():
+            self.settled.set_result(False)
 
     async def _run(self, ticket: Ticket) -> None:
         try:
@@ -181,6 +187,7 @@ class Life:
         ticket.accept(self.answer.prompt_tokens, self._said.most)
         intent = await self._recorder.record(acts.intent(self._question, self.answer.prompt_tokens))
         self.recorded = True
+        self.settled.set_result(True)
         self._early.close()
         while not self._inbox.empty():
             early.append(self._inbox.get_nowait())
@@ -191,9 +198,10 @@ class Life:
         try:
             await self._relay(early)
         except _Over as over:
+            error, self._cancelled = over.error, over.error is None
+            await self._hear_out()
             self._totals.completion_tokens += self._said.untold  # what was said counts, however it ended
             self._abandon()
-            error, self._cancelled = over.error, over.error is None
         if isinstance(self.result, link.Embedded):
             self._totals.processor_ms = self.result.processor_ms
         self._totals.limit(self.answer.prompt_tokens, self._said.most, self._milliseconds + LATER_MS, CORES)
@@ -253,23 +261,22 @@ class Life:
             if isinstance(item, _Stop):
                 raise _Over(item.error)
             if isinstance(item, link.Accepted) or (isinstance(item, link.Embedded) and item.id in missing):
-                with self._judged():
+                try:
                     self._said.accept(self._place(item.id), item.prompt_tokens)
+                except Unbelievable:
+                    self._disbelieve()
             if isinstance(item, link.Accepted | link.Embedded | link.Tokenized | link.Detokenized):
                 missing.discard(item.id)
             if not isinstance(item, link.Accepted | _Read | _Unheard):
                 early.append(item)
         return early
 
-    @contextmanager
-    def _judged(self) -> Iterator[None]:
+    def _disbelieve(self) -> NoReturn:
         """Cut the link of an engine that says what nobody asked for; all that wait for it are told that it is gone."""
-        try:
-            yield
-        except Unbelievable:
-            if self._link is not None:
-                self._link.close()
-            raise _Over(died()) from None
+        if self._link is not None:
+            self._link.close()
+        self._open.clear()  # there is nothing to be heard any more
+        raise _Over(died()) from None
 
     async def _relay(self, early: Iterable[Item | _Told]) -> None:
         """Hand on what is computed until all of it is, and is read."""
@@ -296,18 +303,20 @@ class Life:
             case _Read():
                 pass  # more has come since
             case _:
-                with self._judged():
+                try:
                     self._learn(item)
+                except Unbelievable:
+                    self._disbelieve()
 
     def _learn(self, item: Item) -> None:
         """Take what the engine said."""
         match item:
-            case link.Accepted():
-                self._said.accept(self._place(item.id), item.prompt_tokens)  # it has been before
-            case link.Piece():
+            case link.Piece():  # first, as nearly everything is one
                 index = self._said.piece(self._place(item.id), item)
                 if item.text or item.logprobs:
                     self._put(Text(index, item.text, item.logprobs))
+            case link.Accepted():
+                self._said.accept(self._place(item.id), item.prompt_tokens)  # it has been before
             case link.End():
                 index = self._said.end(self._place(item.id), item)
                 self._totals.endings.append(item.ending)
@@ -322,7 +331,10 @@ class Life:
                 self._open.pop(item.id, None)
                 self.result = item
             case link.Failed():
-                self._open.pop(item.id, None)
+                at = self._open.pop(item.id, None)
+                if at is not None and item.took is not None:
+                    self._said.failed(at)
+                    self._totals.add(item.took)
                 raise _Over(None if self._cancelled else item.error)  # what nobody waits for has not failed
 
     def _place(self, number: int) -> int:
@@ -360,6 +372,20 @@ class Life:
                 self._link.cancel(number)
         if self._open:
             self._timers.append(self._loop.call_later(GRACE_SECONDS, self._inbox.put_nowait, _Unheard()))
+
+    async def _hear_out(self) -> None:
+        """Have the engine stop what is not over yet, and take what it says of what that took; not for long."""
+        self._relaying = False  # nothing more is handed on
+        for number in self._open:
+            if self._link is not None:
+                self._link.cancel(number)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_SECONDS):
+                while self._open:
+                    item = await self._inbox.get()
+                    if not isinstance(item, link.Accepted | link.Piece | link.End | _Told):
+                        with suppress(_Over):
+                            self._take(item)
 
     def _abandon(self) -> None:
         for number in self._open:

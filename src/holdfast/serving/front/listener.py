@@ -81,7 +81,8 @@ class Listener:
     ) -> None:
         sock.setblocking(False)
         self._sock, self._make, self._alive, self._refused = sock, make, alive, refused
-        self._bounds, self._tls = bounds, tls
+        self._bounds = bounds
+        self.tls = tls  # of connections to come
         self._addresses: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
         self.count = 0
@@ -132,9 +133,9 @@ class Listener:
             await asyncio.get_running_loop().connect_accepted_socket(
                 lambda: made,
                 sock,
-                ssl=self._tls,
-                ssl_handshake_timeout=HANDSHAKE_SECONDS if self._tls else None,
-                ssl_shutdown_timeout=self._bounds.patience.linger if self._tls else None,
+                ssl=self.tls,
+                ssl_handshake_timeout=HANDSHAKE_SECONDS if self.tls else None,
+                ssl_shutdown_timeout=self._bounds.patience.linger if self.tls else None,
             )
         except OSError:  # no TLS, no certificate, too slow, or gone
             self._refused.note(HANDSHAKE)

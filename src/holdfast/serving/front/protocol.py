@@ -107,6 +107,28 @@ class Connection(H11Protocol):
         super().resume_writing()
         self._since_stall = None
 
+    def push(self, data: bytes) -> bool:
+        """Send a part of a response's body at once.
+
+        Args:
+            data: The part; its chunk's frame is added.
+
+        Returns:
+            False if no response is being sent, or the other end does not keep up; nothing is then sent.
+        """
+        cycle = self.cycle
+        if (
+            cycle is None
+            or not cycle.response_started
+            or cycle.response_complete
+            or cycle.disconnected
+            or self.flow.write_paused
+            or self.transport.is_closing()
+        ):
+            return False
+        self.transport.write(self.conn.send(h11.Data(data=data)) or b"")
+        return True
+
     def send_400_response(self, msg: str) -> None:
         """Count what is no HTTP."""
         self._refused.note(MALFORMED)

@@ -1,13 +1,12 @@
-"""The record of answers: what serving needs of the audit log.
+"""The record of requests and answers: what serving needs of the audit log.
 
-Order of operations for one answer: the intent is recorded and acked, then tokens are computed and sent, then exactly one
-outcome is recorded whose cause is the intent. Invariants: ``record`` returns only once the event is synced; what can't be
-recorded raises, and the caller gives no answer.
+Order of operations for one answer: the intent is recorded and acked, then tokens are sent, then exactly one outcome is recorded
+whose cause is the intent; for a request that no model is asked (``visits``) both are recorded before anything is said.
+Invariants: ``record`` returns only once the event is synced; what can't be recorded raises, and the caller gives no answer.
 """
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -28,16 +27,16 @@ ENDPOINT = "endpoint"  # who records what is about no application in particular
 
 @dataclass(frozen=True)
 class Act:
-    """One event of an answer.
+    """One event of an answer, or of a request that no model is asked.
 
     Args:
-        action: ``answer``, ``answer.done``, ``answer.failed`` or ``answer.cancelled``.
+        action: ``answer`` or ``serve.request``, or an outcome of it.
         tenant: Whose key asked.
         key: The key's id.
-        user: The tenant's own name of the person it asks for; may be empty. Payloads are sealed for that person.
-        digest: The model's digest.
-        label: The answer's label.
         params: Facts of the event.
+        user: The tenant's own name of the person it asks for; may be empty. Payloads are sealed for that person.
+        digest: The model's digest; None if none is asked.
+        label: The answer's label; None if no model is asked.
         cause: Sequence number of the intent; None for an intent.
         payloads: Texts to seal (``prompt``, ``answer``); the event holds commitments to them.
     """
@@ -45,10 +44,10 @@ class Act:
     action: str
     tenant: str
     key: str
-    user: str
-    digest: str
-    label: Label
     params: dict[str, Json]
+    user: str = ""
+    digest: str | None = None
+    label: Label | None = None
     cause: int | None = None
     payloads: Mapping[str, bytes] = field(default_factory=dict)
 
@@ -110,7 +109,7 @@ class AuditRecorder:
         draft = Draft(
             action=act.action,
             actor=Actor(person=f"{act.tenant}/{act.key}", uid=None, role=ROLE),
-            subject=Subject("gguf", act.digest),
+            subject=None if act.digest is None else Subject("gguf", act.digest),
             label=act.label,
             params=act.params,
             cause=act.cause,
@@ -137,11 +136,8 @@ class AuditRecorder:
     async def _submit(
         self, draft: Draft, payloads: Mapping[str, bytes] | None = None, owner: Owner | None = None
     ) -> Receipt:
-        """Hand an event in, in another thread, because the channel makes its callers wait while the daemon is slow."""
         try:
-            return await asyncio.wrap_future(
-                await asyncio.to_thread(self._producer.submit, draft, payloads, owner)
-            )
+            return await self._producer.append(draft, payloads, owner)
         except NotRecorded:
             raise
         except HoldfastError as error:

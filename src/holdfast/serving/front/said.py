@@ -143,6 +143,14 @@ class Said:
             raise Unbelievable
         self._untold.pop(at, None)
 
+    def failed(self, at: int) -> None:
+        """Take that the engine says how many tokens there were, although a prompt came to nothing, or to no more.
+
+        Args:
+            at: The prompt's place.
+        """
+        self._untold.pop(at, None)
+
     def result(self, item: link.Embedded | link.Tokenized | link.Detokenized) -> None:
         """Take what is computed at once.
 

@@ -92,6 +92,14 @@ class Server(uvicorn.Server):
         else:
             await self.serve()
 
+    def renew(self, tls: ssl.SSLContext) -> None:
+        """Speak TLS otherwise with who connects from now on.
+
+        Args:
+            tls: How.
+        """
+        self._listener.tls = tls
+
     async def open(self) -> None:
         """Begin to take connections."""
         self._told.set()
