@@ -40,7 +40,7 @@ def test_with_an_adapter_no_step_has_a_single_row_where_there_are_pairs():
 class Fake:
     """A context that computes so many rows of a step otherwise than others."""
 
-    sequences, length = 8, 1  # too short for chunks
+    sequences, length, threads = 8, 1, 2  # too short for chunks
 
     def __init__(self, odd):
         self.odd = odd
@@ -86,8 +86,10 @@ def test_one_thread_computes_single_rows_where_all_are_hardly_faster_and_its_sco
     assert context.alone is alone
 
 
-def test_no_single_row_is_computed_alone_where_there_are_pairs_at_least():
-    fake = Fake({1})
+@pytest.mark.parametrize(("odd", "threads"), [({1}, 2), ((), 1)])
+def test_where_there_are_pairs_at_least_or_one_thread_nothing_is_timed(odd, threads):
+    fake = Fake(odd)
+    fake.threads = threads
     assert not measure(fake, 100).alone
     assert not hasattr(fake, "alone")
 

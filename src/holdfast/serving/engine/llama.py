@@ -220,6 +220,7 @@ class Context:
         threads: Threads,
     ) -> None:
         self._threads = threads
+        self.threads = threads.count
         self.sequences = sequences
         self.copies = copies
         self._llama = llama

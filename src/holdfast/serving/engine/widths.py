@@ -116,7 +116,7 @@ def measure(context: Context, vocabulary: int) -> Widths:
         return Widths(1, 1)
     pairs = _scores(context, vocabulary, PAIR)
     least = 1 if _same(pairs, _scores(context, vocabulary, 1)) else PAIR
-    alone = least == 1 and _alone(context, vocabulary, pairs)
+    alone = least == 1 and context.threads > 1 and _alone(context, vocabulary, pairs)
     most, width = PAIR, PAIR
     while width < sequences:
         width = min(2 * width, sequences)

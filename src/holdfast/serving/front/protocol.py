@@ -119,8 +119,7 @@ class Connection(H11Protocol):
         cycle = self.cycle
         if (
             cycle is None
-            or not cycle.response_started
-            or cycle.response_complete
+            or self.conn.our_state is not h11.SEND_BODY  # complete, or broken off
             or cycle.disconnected
             or self.flow.write_paused
             or self.transport.is_closing()
