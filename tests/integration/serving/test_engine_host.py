@@ -24,6 +24,7 @@ from holdfast.serving.engine import memory
 from holdfast.serving.engine.host import SPARE
 from holdfast.serving.engine.lanes import Lanes
 from holdfast.serving.engine.prefix import CHUNK
+from holdfast.serving.engine.threads import Threads
 from holdfast.workers import engine as worker
 from holdfast.workers.channel import Channel
 
@@ -65,6 +66,24 @@ def test_what_it_measured_holds_for_the_next_one_only_where_all_is_the_same(talk
     assert talk(kept=told).host.measured == told  # it was not measured anew
     assert talk(kept=replace(found, key=min(others))).host.measured == found
     assert talk(kept=replace(found, sample=found.key)).host.measured == found
+
+
+def test_the_lone_last_row_of_a_long_prompt_is_computed_by_all_threads(talk, monkeypatch):
+    spec, tokens = {"context": 1024}, tuple(5 + at * 7 % 200 for at in range(5 * 128 + 1))
+    found = talk(threads=2, spec=spec).host.measured
+    engine = talk(threads=2, spec=spec, kept=replace(found, alone=True))
+    assert engine.host.measured.alone  # it was not measured anew
+    chosen, attach = [], Threads.attach
+
+    def seen(threads, context, *, alone=False):
+        chosen.append(alone)
+        attach(threads, context, alone=alone)
+
+    monkeypatch.setattr(Threads, "attach", seen)
+    assert engine.one("Hello", most=8).done
+    assert chosen == []
+    assert engine.one(tokens, most=4).done
+    assert chosen == [False, True]
 
 
 def test_it_says_what_it_is(engine):

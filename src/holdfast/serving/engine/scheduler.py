@@ -328,15 +328,23 @@ class Lane:
                 self._choose(run, row)
 
     def _compute(self, rows: list[Row], runs: list[Run]) -> npt.NDArray[np.float32] | None:
+        alone = self._widths.alone and len(rows) == 1
+        # The last row of a long prompt, on its own: threads share its cells, so as many as everywhere.
+        shared = alone and rows[0].position >= SOLO
         began = time.perf_counter()
         try:
+            if shared:
+                self._context.single(alone=False)
             scores = self._context.compute(rows)
         except WorkerFailed as error:
             for run in runs:
                 run.slot.chunks.clear()  # nobody knows what became of the cells
             self._fail(runs, error)
             return None
-        threads = 1 if self._widths.alone and len(rows) == 1 else self._threads
+        finally:
+            if shared:
+                self._context.single(alone=True)
+        threads = 1 if alone and not shared else self._threads
         share = (time.perf_counter() - began) * threads / len(runs)
         for run in runs:
             run.asked.processor += share
