@@ -71,7 +71,7 @@ def test_what_it_measured_holds_for_the_next_one_only_where_all_is_the_same(talk
 def test_the_lone_last_row_of_a_long_prompt_is_computed_by_all_threads(talk, monkeypatch):
     spec, tokens = {"context": 1024}, tuple(5 + at * 7 % 200 for at in range(5 * 128 + 1))
     found = talk(threads=2, spec=spec).host.measured
-    engine = talk(threads=2, spec=spec, kept=replace(found, alone=True))
+    engine = talk(threads=2, spec=spec, kept=replace(found, alone=True), prompt_tokens=1024)
     assert engine.host.measured.alone  # it was not measured anew
     chosen, attach = [], Threads.attach
 
