@@ -82,7 +82,7 @@ def plan(models: Path) -> Plan:
         "limits": chosen.get("limits"),
     }
     read_back = spec.parse(settings)
-    engine = EnginePlan(ENGINE, model, {"model": models}, frozenset({DIGEST}), lanes)
+    engine = EnginePlan(ENGINE, model, {"model": models}, frozenset({DIGEST}), lanes=lanes)
     uses: dict[str, tuple[str, ...]] = {choice.id: (DIGEST,) for choice in spec.offered(read_back)}
     return Plan(read_back.model_dump(mode="json"), {ENGINE: engine}, uses)
 

@@ -117,16 +117,18 @@ class EmbeddedLauncher:
         except (TimeoutError, WorkerFailed) as error:
             why = str(error) or f"its walls were not up after {_START_SECONDS:.0f} s"
         finally:
-            if not isinstance(walls, dict):  # also when this task is cancelled
-                if process.returncode is None:
-                    process.kill()
-                output = (await process.communicate())[0]
-                await supervisor.finish()
-                await worker.finish()
+            if not isinstance(walls, dict):
+                # A task of its own: whoever waits here may be cancelled, and again; the process has to go all the same.
+                output = await asyncio.shield(_dismiss(process, supervisor, worker))
         if not isinstance(walls, dict):
             raise _not_confined(why, output.decode("utf-8", "replace")[-_MAX_OUTPUT:])
         running = Worker(process, worker, supervisor, walls, on_denied)
-        await worker.send(first)  # if it ended already, its exit tells more than an error here
+        try:
+            await worker.send(first)  # if it ended already, its exit tells more than an error here
+        except BaseException:
+            running.kill()
+            await asyncio.shield(running.wait())
+            raise
         return running
 
     def walls(self) -> dict[str, bool | str]:
@@ -229,6 +231,16 @@ def _system_paths() -> list[str]:
     packages = _PACKAGE.parent
     ours = packages if packages.name in {"site-packages", "dist-packages"} else _PACKAGE
     return sorted({sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix, str(ours)})
+
+
+async def _dismiss(process: asyncio.subprocess.Process, *streams: Stream) -> bytes:
+    """End a process whose walls are not up; gives what it wrote."""
+    if process.returncode is None:
+        process.kill()
+    output = (await process.communicate())[0]
+    for stream in streams:
+        await stream.finish()
+    return output
 
 
 def _pair(closing: ExitStack) -> tuple[socket.socket, socket.socket]:

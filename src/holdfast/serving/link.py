@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from holdfast.frames import MAX_FRAME
 
@@ -250,8 +250,7 @@ class Logprob:
     offset: int
 
 
-@dataclass(frozen=True)
-class Piece:
+class Piece(NamedTuple):  # a tuple, because one is made for every token
     """Text of a choice that may be sent, and the tokens that it came of if they were asked for; either may be empty."""
 
     id: int

@@ -20,9 +20,10 @@ from tests.integration.serving.talk import BUDGET, Heard, Talk, ask, note
 from holdfast import frames
 from holdfast.errors import NoSpace, UntrustedRequest, WorkerFailed
 from holdfast.serving import link
-from holdfast.serving.engine import memory
+from holdfast.serving.engine import memory, outbox
 from holdfast.serving.engine.host import SPARE
 from holdfast.serving.engine.lanes import Lanes
+from holdfast.serving.engine.llama import Context
 from holdfast.serving.engine.prefix import CHUNK
 from holdfast.serving.engine.threads import Threads
 from holdfast.workers import engine as worker
@@ -84,6 +85,32 @@ def test_the_lone_last_row_of_a_long_prompt_is_computed_by_all_threads(talk, mon
     assert chosen == []
     assert engine.one(tokens, most=4).done
     assert chosen == [False, True]
+
+
+def test_texts_that_come_quickly_go_as_one_but_not_behind_a_prompt(talk, monkeypatch):
+    engine = talk()
+    given = {"most": 60, "sampling": link.Sampling(temperature=0.0, logit_bias=NO_END)}
+    alone = engine.one("Hello", **given)
+    monkeypatch.setattr(outbox, "PACE", 1e9)
+    frames, held = [], []
+    send, compute = engine.host._outbox._send, Context.compute
+    monkeypatch.setattr(engine.host._outbox, "_send", lambda frame: (frames.append(frame), send(frame)))
+
+    def seen(context, rows):
+        if len(rows) > 2:  # a chunk of a prompt; two at most are answered
+            held.append(list(engine.host._outbox._events))
+        return compute(context, rows)
+
+    monkeypatch.setattr(Context, "compute", seen)
+    first, second = ask("Hello", **given), ask("The end", tenant="b", **given)
+    with engine.midway(first):
+        engine.say(second)
+        engine.posted(1)
+    found = engine.collect(first, second)
+    assert found[0].answer == alone.answer
+    assert found[0].done.completion_tokens == 60
+    assert held == [[], []]
+    assert 2 < len(frames) < 20
 
 
 def test_it_says_what_it_is(engine):
@@ -201,6 +228,7 @@ def test_an_answer_under_way_ends_with_its_time(engine):
     asked = ask("Hello", most=250)
     with engine.midway(asked) as known:
         known.received -= asked.seconds  # so long did a step take
+        known.deadline -= asked.seconds
     late = engine.collect(asked)[0]
     assert late.failed.key == "serve.deadline"
     assert late.took.prompt_tokens == late.accepted

@@ -213,6 +213,8 @@ async def launch_engine(
         HoldfastError: If it refuses, ends, or does not become ready.
     """
     _require_lockable(plan)
+    digest = str(plan.model["digest"])
+    kept = await asyncio.to_thread(measures.find, services.home.measured, digest)
     ours, theirs = socket.socketpair()
     files = Handover()
     spec = WorkerSpec(
@@ -226,8 +228,6 @@ async def launch_engine(
         threads=services.site.threads,
         huge_pages=True,
     )
-    digest = str(plan.model["digest"])
-    kept = await asyncio.to_thread(measures.find, services.home.measured, digest)
     order: dict[str, Json] = {
         "model": plan.model,
         "limits": limits,
@@ -246,9 +246,14 @@ async def launch_engine(
     finally:
         theirs.close()
         files.started()
-    found = measured.parse(said.get("measured"))
-    if found is not None and found != kept:
-        await asyncio.to_thread(measures.keep, services.home.measured, digest, found)
     engine = Engine(worker, ours, files, resident.counts(said.get("memory"), *MEMORY))
     engine.attend()
+    found = measured.parse(said.get("measured"))
+    try:
+        if found is not None and found != kept:
+            await asyncio.to_thread(measures.keep, services.home.measured, digest, found)
+    except BaseException:
+        engine.kill()
+        await engine.over()
+        raise
     return engine

@@ -56,17 +56,25 @@ class Asked:
     first: float | None = field(default=None, init=False)
     processor: float = field(default=0.0, init=False)  # seconds over all threads
     open: int = field(init=False)
+    deadline: float = field(init=False)  # when it must have ended, in monotonic seconds
     scores: Scores | None = field(default=None, init=False)  # after the prompt, while choices wait for them
     leader: Run | None = field(default=None, init=False)
     echoed: list[link.Logprob] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
         self.open = self.request.choices
+        self.deadline = self.received + self.request.seconds
 
-    @property
-    def deadline(self) -> float:
-        """When it must have ended, in monotonic seconds."""
-        return self.received + self.request.seconds
+    def over(self, now: float) -> bool:
+        """Tell whether nothing more is to be computed for it.
+
+        Args:
+            now: Monotonic seconds.
+
+        Returns:
+            True if it was cancelled, has ended, or has taken too long.
+        """
+        return self.cancelled or self.ended or now >= self.deadline
 
     @property
     def scored(self) -> bool:

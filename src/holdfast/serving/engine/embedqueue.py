@@ -84,6 +84,11 @@ class EmbedQueue:
         """Of a vector; 0 if there are none."""
         return 0 if self._embedder is None else self._embedder.dimensions
 
+    @property
+    def busy(self) -> bool:
+        """Whether something waits to be computed."""
+        return bool(self._waiting)
+
     def close(self) -> None:
         """End every request as failed, and free the context."""
         for one in self._waiting.remove(lambda _: True):

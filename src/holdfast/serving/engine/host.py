@@ -24,6 +24,7 @@ from holdfast.serving.engine import faults, memory
 from holdfast.serving.engine.embedqueue import EmbedQueue
 from holdfast.serving.engine.lanes import Lanes
 from holdfast.serving.engine.llama import Adapter, Weights
+from holdfast.serving.engine.outbox import Outbox
 from holdfast.serving.engine.reception import Reception
 from holdfast.serving.engine.threads import Threads
 from holdfast.serving.linkreader import Splitter, parse_request
@@ -76,7 +77,7 @@ class Host:
         self._known: dict[int, Asked | None] = {}
         self._sock: socket.socket | None = None
         self._sending = threading.Lock()
-        self._events: list[link.Event] = []
+        self._outbox = Outbox(self._send)
         self.served = 0
         self.weights = Weights(model)
         with contextlib.ExitStack() as opened:
@@ -88,7 +89,7 @@ class Host:
             self._embeddings = EmbedQueue(self.weights, limits, threads)
             opened.callback(self._embeddings.close)
             self._lanes = Lanes(
-                self.weights, limits, pool, need=self._need, budget=budget, flush=self._flush, kept=kept
+                self.weights, limits, pool, need=self._need, budget=budget, flush=self._flush, stepped=self._stepped, kept=kept
             )
             opened.callback(lambda: self._lanes.close(faults.stopped()))
             self._opened = opened.pop_all()
@@ -224,8 +225,10 @@ class Host:
         try:
             while self._collect(wait=not busy):
                 busy = self._lanes.step()
+                if self._embeddings.busy or not busy:
+                    self._flush()
                 busy = self._embeddings.step() or busy
-                self._flush()
+                self._stepped()
                 now = time.monotonic()
                 if now - tidied >= TIDY:
                     tidied = now
@@ -235,6 +238,8 @@ class Host:
 
     def _collect(self, *, wait: bool) -> bool:
         """Do what other threads asked for; False when it is time to stop."""
+        if not wait and not self._inbox and not self._stopping:  # mostly: no lock is needed to see that
+            return True
         with self._wake:
             if wait and not self._inbox and not self._stopping:
                 self._since = None
@@ -246,21 +251,24 @@ class Host:
             one()
         return going
 
+    def _stepped(self) -> None:
+        """Note that a step has ended, and send what is due."""
+        self._outbox.pace()
+        self._since = time.monotonic()
+
     def _flush(self) -> None:
-        """Send what a step gave."""
-        if self._events:
-            events, self._events = tuple(self._events), []
-            self._send(link.Events(events))
+        """Send what there is, before something that takes longer than a step."""
+        self._outbox.flush()
         self._since = time.monotonic()
 
     def _emit(self, event: link.Event | link.Failed) -> None:
         """Take what a request's computation gave; only in the computing thread."""
         if isinstance(event, link.Failed):
-            self._flush()  # in the order in which it happened
+            self._outbox.flush()  # in the order in which it happened
             self._send(event)
             self._known.pop(event.id, None)
             return
-        self._events.append(event)
+        self._outbox.put(event)
         if isinstance(event, link.Done):
             self._known.pop(event.id, None)
             self.served += not event.cancelled

@@ -56,7 +56,8 @@ class Lanes:
         threads: Threads to compute with.
         need: What the model takes.
         budget: Bytes of memory that it may take.
-        flush: Sends what was emitted.
+        flush: Sends what was emitted; called before what takes longer than a step.
+        stepped: Called after every step.
         kept: What was measured of the model before.
 
     Raises:
@@ -72,6 +73,7 @@ class Lanes:
         need: Need,
         budget: int,
         flush: Callable[[], None],
+        stepped: Callable[[], None],
         kept: Measured | None = None,
     ) -> None:
         self.measured: Measured | None = (
@@ -84,6 +86,7 @@ class Lanes:
         self._need = need
         self._budget = budget
         self._flush = flush
+        self._stepped = stepped
         self._places: dict[str, _Place] = {}
         self._gone = 0  # tokens computed by contexts that were given up
         self._widths: Widths | None = None
@@ -224,15 +227,18 @@ class Lanes:
         Returns:
             False if there is nothing to do but to wait.
         """
-        self._house()
-        before = min(
-            (place.homeless[0].received for place in self._places.values() if place.homeless), default=None
-        )
+        before = None
+        if any(place.homeless for place in self._places.values()):
+            self._flush()  # to make a context takes its time
+            self._house()
+            before = min(
+                (place.homeless[0].received for place in self._places.values() if place.homeless), default=None
+            )
         worked = False
         for place in list(self._places.values()):
             if self._guard(place, lambda lane: lane.step(before)):
                 worked = True
-                self._flush()
+                self._stepped()
         self._leave()
         return worked or before is not None
 
@@ -267,7 +273,7 @@ class Lanes:
         """Make contexts for those who wait for one, those who have waited longest first."""
         now = time.monotonic()
         for place in self._places.values():
-            for asked in [one for one in place.homeless if one.cancelled or now >= one.deadline]:
+            for asked in [one for one in place.homeless if one.over(now)]:
                 place.homeless.remove(asked)
                 asked.expire()
         waiting = [place for place in self._places.values() if place.homeless]

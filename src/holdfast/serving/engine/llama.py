@@ -237,6 +237,7 @@ class Context:
         self._positions = np.ctypeslib.as_array(self._batch.pos, shape=(most,))
         self._scored = np.ctypeslib.as_array(self._batch.logits, shape=(most,))
         self._sequences = [self._batch.seq_id[index] for index in range(most)]
+        self._placed: tuple[Sequence[int], Sequence[bool]] = (), ()  # what the batch says of sequences and scores
         self._layout: cells.Layout | None = None
         self._most = most
         self._scores = np.empty((0, size), np.float32)  # an array that lies over llama.cpp's scores, and
@@ -319,9 +320,11 @@ class Context:
         sequences, tokens, positions, scored = zip(*rows, strict=True)
         self._tokens[:count] = tokens
         self._positions[:count] = positions
-        self._scored[:count] = scored
-        for place, sequence in zip(self._sequences, sequences, strict=False):
-            place[0] = sequence
+        if (placed := (sequences, scored)) != self._placed:  # from token to token they mostly stay
+            self._scored[:count] = scored
+            for place, sequence in zip(self._sequences, sequences, strict=False):
+                place[0] = sequence
+            self._placed = placed
         self._batch.n_tokens = count
         result = self._llama.llama_decode(self._handle, self._batch)
         if result != 0:

@@ -47,7 +47,7 @@ class Lane:
         widths: Rows of a step.
         threads: That compute, to count processor time.
         keep: Seconds that what an idle sequence holds is kept.
-        flush: Sends what was emitted; called when a prompt is through.
+        flush: Sends what was emitted; called around what takes longer than a step.
     """
 
     def __init__(
@@ -169,15 +169,12 @@ class Lane:
 
     def _drop(self) -> None:
         now = time.monotonic()
-        for job in self.waiting.remove(
-            lambda job: job.asked.cancelled or job.asked.ended or now >= job.asked.deadline
-        ):
-            job.asked.expire()
-        for run in list(self._running):
-            asked = run.asked
-            if asked.cancelled or asked.ended or now >= asked.deadline:
-                self._free(run)
-                asked.expire()
+        if self.waiting:
+            for job in self.waiting.remove(lambda job: job.asked.over(now)):
+                job.asked.expire()
+        for run in [run for run in self._running if run.asked.over(now)]:
+            self._free(run)
+            run.asked.expire()
 
     def _begin(self, job: Job) -> None:
         """Give a job a sequence that holds as much of its prompt as there is already."""
@@ -225,6 +222,9 @@ class Lane:
         So what is short begins at once and together, and a long prompt delays the others by one chunk for each token.
         """
         filling = [run for run in self._running if not run.prefilled]
+        if not filling:
+            return
+        self._flush()
         through = [run for run in filling if len(run.asked.prompt) - run.computed <= CHUNK]
         longer = [run for run in filling if run not in through]
         for group in groups(through, shared=self._widths.chunks):

@@ -38,6 +38,7 @@ class Vocabulary:
         self._marked = llama.LLAMA_TOKEN_ATTR_CONTROL | llama.LLAMA_TOKEN_ATTR_USER_DEFINED
         self._spaced = self._puts_spaces(model)
         self._pieces: dict[int, bytes] = {}  # those asked for so far, at most V
+        self._ends: dict[int, bool] = {}  # the same
 
     def _puts_spaces(self, model: int) -> bool:
         """Tell whether the tokenizer puts a space before each stretch of text, as SentencePiece's do."""
@@ -204,7 +205,10 @@ class Vocabulary:
         Returns:
             True for end-of-text and end-of-turn tokens.
         """
-        return bool(self._llama.llama_vocab_is_eog(self._handle, token))
+        known = self._ends.get(token)
+        if known is None:
+            known = self._ends[token] = bool(self._llama.llama_vocab_is_eog(self._handle, token))
+        return known
 
     def special_texts(self) -> dict[str, str]:
         """Give the special tokens that chat templates name.
