@@ -51,6 +51,8 @@ class Producer(asyncio.BufferedProtocol):
         self._inbox = bytearray()
         self._buffer = memoryview(bytearray(_READ))
         self._transport: asyncio.Transport | None = None
+        self._loop = asyncio.get_running_loop()
+        self._leaving: list[bytes] = []  # requests that leave at the end of this turn of the loop
 
     @classmethod
     async def open(cls, sock: socket.socket) -> Self:
@@ -91,15 +93,26 @@ class Producer(asyncio.BufferedProtocol):
         return await answer
 
     def _hand_in(self, message: dict[str, Json]) -> asyncio.Future[Receipt]:
-        """Write a request; without waiting, so that numbers leave in order."""
+        """Have a request written; without waiting, so that numbers leave in order.
+
+        What is handed in within one turn of the loop leaves together, so that the daemon finds all of it at once and syncs it as
+        one group: answers that were computed side by side end together.
+        """
         if self._transport is None or self._transport.is_closing():
             raise cut_off()
         frame = frames.pack({"id": self._next, **message})
-        answer: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Receipt] = self._loop.create_future()
         self._waiting[self._next] = answer
         self._next += 1
-        self._transport.write(frame)
+        if not self._leaving:
+            self._loop.call_soon(self._leave)
+        self._leaving.append(frame)
         return answer
+
+    def _leave(self) -> None:
+        leaving, self._leaving = self._leaving, []
+        if self._transport is not None:
+            self._transport.write(b"".join(leaving))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the way out."""

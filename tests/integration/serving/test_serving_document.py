@@ -25,7 +25,7 @@ from holdfast.serving.front.gate import WATCHING
 pytestmark = pytest.mark.model
 
 EXAMPLES = 12  # of each operation, right and wrong ones
-OK, REFUSED, UNAUTHORIZED, NOT_FOUND = 200, 400, 401, 404
+OK, REFUSED, UNAUTHORIZED, NOT_FOUND, TOO_LARGE = 200, 400, 401, 404, 413
 CHECKS = [
     not_a_server_error,
     status_code_conformance,
@@ -99,6 +99,8 @@ def test_requests_made_from_the_document(pooled, tmp_path, new_stack):
     def judge(case, checks):
         before = len(acts), len(visits)
         reply = case.call(base_url=address, session=session)
+        if reply.status_code == TOO_LARGE:  # right or wrong, it was not read to its end
+            checks = CHECKS
         case.validate_response(reply, checks=checks)
         path = case.operation.path
         seen.append((path, reply.status_code))
@@ -123,7 +125,7 @@ def test_requests_made_from_the_document(pooled, tmp_path, new_stack):
             operation.ok(), GenerationMode.NEGATIVE, partial(judge, checks=[*CHECKS, negative_data_rejection])
         )
     assert {path for path, status in seen if status == OK} == set(document.raw_schema["paths"])
-    assert {status for _, status in seen} == {OK, REFUSED, UNAUTHORIZED, NOT_FOUND}
+    assert {status for _, status in seen} - {TOO_LARGE} == {OK, REFUSED, UNAUTHORIZED, NOT_FOUND}
     authenticated = [path for path, status in seen if path not in WATCHING and status != UNAUTHORIZED]
     assert len(acts) + len(visits) == 2 * len(authenticated)
     assert len(server.recorder.requests) == len(visits) / 2

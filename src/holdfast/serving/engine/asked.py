@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from holdfast.serving.engine.grammar import State
     from holdfast.serving.engine.logprobs import Ranked, Scores
     from holdfast.serving.engine.prefix import Slot
-    from holdfast.serving.engine.sampling import Chosen
     from holdfast.serving.engine.vocabulary import Vocabulary
 
 
@@ -243,7 +242,8 @@ class Run:
         piece = self._vocabulary.piece(chosen.token, after=asked.prompt[-1] if bare else None)
         if self._tokens == 1:
             self._counting.reset()  # it has counted the prompt
-        self._note(chosen, piece)
+        if chosen.ranked is not None:
+            self._note(chosen.token, chosen.ranked, piece)
         text = self._text.push(piece)
         if self._text.stopped:
             return self._finish(link.Ending.STOP, text)
@@ -253,12 +253,9 @@ class Run:
             self._send(text)
         return None
 
-    def _note(self, chosen: Chosen, piece: bytes) -> None:
-        if chosen.ranked is not None:
-            self._entries.append(
-                logprobs.entry(self._vocabulary, chosen.token, chosen.ranked, self._characters)
-            )
-            self._characters += len(self._counting.decode(piece))
+    def _note(self, token: int, ranked: Ranked, piece: bytes) -> None:
+        self._entries.append(logprobs.entry(self._vocabulary, token, ranked, self._characters))
+        self._characters += len(self._counting.decode(piece))
 
     def _finish(self, ending: link.Ending, text: str = "") -> link.Ending:
         text += self._text.finish()

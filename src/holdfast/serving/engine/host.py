@@ -89,7 +89,14 @@ class Host:
             self._embeddings = EmbedQueue(self.weights, limits, threads)
             opened.callback(self._embeddings.close)
             self._lanes = Lanes(
-                self.weights, limits, pool, need=self._need, budget=budget, flush=self._flush, stepped=self._stepped, kept=kept
+                self.weights,
+                limits,
+                pool,
+                need=self._need,
+                budget=budget,
+                flush=self._flush,
+                stepped=self._stepped,
+                kept=kept,
             )
             opened.callback(lambda: self._lanes.close(faults.stopped()))
             self._opened = opened.pop_all()

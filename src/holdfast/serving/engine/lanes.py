@@ -232,7 +232,8 @@ class Lanes:
             self._flush()  # to make a context takes its time
             self._house()
             before = min(
-                (place.homeless[0].received for place in self._places.values() if place.homeless), default=None
+                (place.homeless[0].received for place in self._places.values() if place.homeless),
+                default=None,
             )
         worked = False
         for place in list(self._places.values()):

@@ -33,7 +33,9 @@ class Outbox:
         self._send = send
         self._clock = clock
         self._events: list[link.Event] = []
-        self._texts: dict[tuple[int, int], int] = {}  # where the text of a choice is that others may be joined to
+        self._texts: dict[
+            tuple[int, int], int
+        ] = {}  # where the text of a choice is that others may be joined to
         self._ends = False  # whether an end is among them
         self._sent = -PACE
 

@@ -302,12 +302,14 @@ class Lane:
         runs = [ready[at] for at in step if at in ready]
         if len(step) == 1 and runs[0].computed >= SOLO and self._widths.most >= PAIR:
             step = [*step, step[0] + 1]
-        lengths = {run.slot.number: run for run in self._running}
-        fillers = {
-            at: lengths[at].computed if at in lengths else self._slots.held(at)
-            for at in step
-            if at not in ready
-        }
+        fillers: dict[int, int] = {}
+        if len(runs) < len(step):
+            lengths = {run.slot.number: run for run in self._running}
+            fillers = {
+                at: lengths[at].computed if at in lengths else self._slots.held(at)
+                for at in step
+                if at not in ready
+            }
         rows = [
             # Rows that fill up are scored too, because only scored rows go through the last layer's products.
             Row(at, ready[at].next, ready[at].computed, scored=True)

@@ -35,7 +35,8 @@ class TextStream:
         Returns:
             The text that may be sent now; often empty. ``stopped`` tells whether the answer has ended.
         """
-        return self._release(self._decoder.decode(piece), final=False)
+        text = self._decoder.decode(piece)
+        return self._release(text, final=False) if self._stops else text
 
     def finish(self) -> str:
         """End the answer.

@@ -1,8 +1,9 @@
 """llama.cpp's threads: made once and shared by all contexts, which compute in turn.
 
-Without a pool of its own llama.cpp makes and joins its threads in every step. The threads of this one sleep between steps
-instead of spinning, which leaves the cores to the other processes that serve. A second pool, of the caller alone, is for steps of
-one row of a model so small that its threads would spend them waiting for each other.
+Without a pool of its own llama.cpp makes and joins its threads in every step. The threads of this one look for the next step a
+few milliseconds long before they sleep: steps of small models follow one another faster than a thread wakes, and with larger ones
+the cores are left to the other processes that serve. A second pool, of the caller alone, is for steps of one row of a model so
+small that its threads would spend them waiting for each other.
 
 Source: ggml.h and ggml-cpu.h of the pinned llama.cpp (``ggml_threadpool_params``, ``ggml_threadpool_new``), llama.h
 (``llama_attach_threadpool``).
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 MAX_THREADS = 512  # ggml.h, GGML_MAX_N_THREADS
+POLL = 1  # of 100; times 131,072 looks before a thread sleeps (``ggml_graph_compute_poll_for_work``)
 
 
 class _Params(ctypes.Structure):
@@ -62,7 +64,7 @@ class Threads:
         for size in (1, count) if made else ():
             params = _Params()
             base.ggml_threadpool_params_init(ctypes.byref(params), size)
-            params.poll = 0
+            params.poll = POLL
             self._pools += [pool for pool in (new(ctypes.byref(params)),) if pool]
         if len(self._pools) < 2 or not free:  # noqa: PLR2004 - the two sizes above
             raise WorkerFailed(
