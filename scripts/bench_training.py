@@ -33,6 +33,8 @@ from holdfast.training import environment, spec
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from holdfast.canonical import Json
+
 STARTER = Path(__file__).resolve().parents[1] / "bundles" / "starter"
 PAIR = ("packed", "loose")
 EXAMPLES = 16  # of a step without packing; a packed step of the recipe holds about as many
@@ -58,10 +60,19 @@ def lay_out(folder: Path, recipe: spec.Recipe) -> dict[str, Path]:
     for entry in recipe.data:
         target = found[entry.path] = folder / entry.path.replace("/", "-")
         target.mkdir()
-        file = {"shown": entry.path, "path": str(STARTER / entry.path), "format": "jsonl"}
-        order = {"files": [file], "forms": recipe.forms(), "columns": {}, "held_out": 0.0, "over": None}
-        rest = {"licence": entry.licence, "quarantine": False, "suites": {}, "out": str(target)}
-        prepare.main(Silent(), order | rest)
+        file: dict[str, Json] = {"shown": entry.path, "path": str(STARTER / entry.path), "format": "jsonl"}
+        order: dict[str, Json] = {
+            "files": [file],
+            "forms": [*recipe.forms()],
+            "columns": {},
+            "held_out": 0.0,
+            "over": None,
+            "licence": entry.licence,
+            "quarantine": False,
+            "suites": {},
+            "out": str(target),
+        }
+        prepare.main(Silent(), order)
     return found
 
 
@@ -69,7 +80,7 @@ def ours(recipe: spec.Recipe, data: dict[str, Path]) -> dict[str, Any]:
     """Run a recipe as the training worker does; give its result."""
     from holdfast.training import run, setup
 
-    digests = {"base": "b", "tokenizer": "t", "recipe": "r", "data": {}}
+    digests: dict[str, Json] = {"base": "b", "tokenizer": "t", "recipe": "r", "data": {}}
     with tempfile.TemporaryDirectory() as out:
         inputs = setup.Inputs(recipe, STARTER / "base", data, digests, Path(out), recipe.precision.threads)
         return run.train(inputs, Silent())
@@ -102,10 +113,11 @@ def plain(recipe: spec.Recipe, steps: int) -> float:
         Tokens a second, padding excluded.
     """
     import torch
-    from datasets import Dataset
+    from datasets import Dataset  # type: ignore[import-untyped]  # it has no type hints
     from peft import LoraConfig
     from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
-    from trl import SFTConfig, SFTTrainer
+    from trl.trainer.sft_config import SFTConfig
+    from trl.trainer.sft_trainer import SFTTrainer
 
     class Clock(TrainerCallback):
         """The times of the first step's begin and the last one's end, and the tokens in between."""
@@ -123,6 +135,9 @@ def plain(recipe: spec.Recipe, steps: int) -> float:
         for entry in recipe.data
         for line in (STARTER / entry.path).read_text(encoding="utf-8").splitlines()
     ]
+    tuning = recipe.tuning
+    if not isinstance(tuning, spec.AdapterTuning):
+        raise SystemExit("the starter's recipe trains no adapter")
     clock = Clock()
     torch.use_deterministic_algorithms(False)
     with tempfile.TemporaryDirectory() as out, environment.without_deprecations():
@@ -147,9 +162,9 @@ def plain(recipe: spec.Recipe, steps: int) -> float:
             processing_class=AutoTokenizer.from_pretrained(STARTER / "base"),
             peft_config=LoraConfig(
                 task_type="CAUSAL_LM",
-                r=recipe.tuning.rank,
-                lora_alpha=recipe.tuning.alpha,
-                target_modules=list(recipe.tuning.targets),
+                r=tuning.rank,
+                lora_alpha=tuning.alpha,
+                target_modules=list(tuning.targets),
             ),
             callbacks=[clock],
         )
@@ -160,7 +175,8 @@ def plain(recipe: spec.Recipe, steps: int) -> float:
 
 def adapted(steps: int, *, packed: bool) -> spec.Recipe:
     """Read the starter's recipe, for some steps, without checkpoints on the way."""
-    document = spec.read_recipe((STARTER / "adapt.toml").read_bytes(), file="adapt.toml").to_json()
+    recipe = spec.read_recipe((STARTER / "adapt.toml").read_bytes(), file="adapt.toml")
+    document: dict[str, Any] = recipe.to_json()
     batch = {**document["batch"], "steps": steps, "packing": packed}
     del batch["epochs"]
     if not packed:

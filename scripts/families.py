@@ -216,7 +216,7 @@ def serve_ready(
     )["likeness"]
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
         (merged / name).write_bytes((base / name).read_bytes())
-    made = convert.main(
+    made: Any = convert.main(
         channel,
         shared | {"task": "base", "model": str(merged), "name": "tiny", "out": str(whole)},
     )

@@ -16,7 +16,7 @@ sys.path.insert(
     0, str(Path(__file__).resolve().parents[1])
 )  # scripts are run, and their parts live beside them
 
-import atheris
+import atheris  # type: ignore[import-untyped]  # it has no type hints
 from scripts import vectors
 
 with atheris.instrument_imports(include=["holdfast.formats", "holdfast.canonical"]):

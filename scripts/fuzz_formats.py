@@ -56,7 +56,7 @@ def library_takes(path: Path) -> bool:
         Whether it does.
     """
     try:
-        safetensors.deserialize(path.read_bytes())
+        safetensors.deserialize(path.read_bytes())  # type: ignore[no-untyped-call]  # it has no type hints
     except safetensors.SafetensorError:
         return False
     return True

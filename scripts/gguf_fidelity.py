@@ -16,6 +16,7 @@ import socket
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from holdfast import canonical
 from holdfast.dataset import prepared, profile
@@ -23,6 +24,9 @@ from holdfast.gguf import calibration, choice
 from holdfast.gguf.spec import ENVIRONMENT
 from holdfast.workers import convert, quantize
 from holdfast.workers.channel import Channel
+
+if TYPE_CHECKING:
+    from holdfast.canonical import Json
 
 
 def conversations(model: Path, lines: Path) -> list[str]:
@@ -45,7 +49,7 @@ def conversations(model: Path, lines: Path) -> list[str]:
             *item["messages"],
             *({"role": "assistant", "content": text} for text in item.get("answers", [])[:1]),
         ]
-        texts.append(tokenizer.apply_chat_template(messages, tokenize=False))
+        texts.append(str(tokenizer.apply_chat_template(messages, tokenize=False)))
     return texts
 
 
@@ -67,7 +71,8 @@ def main() -> None:
     ours, other = socket.socketpair()
     with tempfile.TemporaryDirectory() as out, ours, other:
         channel, texts = Channel(ours), conversations(arguments.model, arguments.texts)
-        order = {"task": "base", "model": str(arguments.model.resolve()), "probe": texts, "out": out}
+        model = str(arguments.model.resolve())
+        order: dict[str, Json] = {"task": "base", "model": model, "probe": [*texts], "out": out}
         found = convert.main(channel, order)
         asked = {
             "f16": f"{out}/f16.gguf",
@@ -96,9 +101,9 @@ def write_texts(folder: Path, texts: list[str]) -> None:
         texts: The texts.
     """
     folder.mkdir()
-    rows = [{"at": f"texts:{at}", "text": text} for at, text in enumerate(texts, start=1)]
+    rows: list[Json] = [{"at": f"texts:{at}", "text": text} for at, text in enumerate(texts, start=1)]
     (folder / prepared.ROWS).write_bytes(b"".join(canonical.encode(row) + b"\n" for row in rows))
-    described = {"schema": profile.SCHEMA, "form": "text"}
+    described: dict[str, Json] = {"schema": profile.SCHEMA, "form": "text"}
     (folder / prepared.PROFILE).write_bytes(canonical.encode(described))
 
 

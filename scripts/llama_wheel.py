@@ -11,7 +11,10 @@ import os
 import sys
 from pathlib import Path
 
-from llama import build, cache, compiler, native, smoke, source
+# Run as a file, only the script's own folder is on the path.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from scripts.llama import build, cache, compiler, native, smoke, source
 
 KNOWN_FAILURES = (compiler.NoCompilerError, source.SourceError, native.BuildError, smoke.SmokeError)
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it

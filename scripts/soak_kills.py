@@ -22,8 +22,9 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import psutil
+import psutil  # type: ignore[import-untyped]  # it has no type hints
 from scripts.kills import evidence
 from scripts.kills.daemon import PEOPLE, START_SECONDS, Daemon, found_home
 from scripts.kills.evidence import Broken, Seen
@@ -33,6 +34,9 @@ from scripts.kills.serving_daemon import SETTINGS
 from holdfast.client.connection import Client
 from holdfast.errors import HoldfastError
 from holdfast.keys import person
+
+if TYPE_CHECKING:
+    from holdfast.canonical import Json
 
 VICTIMS = ("daemon", "daemon", "index", "serve", "engine")
 GOES_ON = 20  # acknowledgements after a worker was killed that show that the daemon goes on
@@ -84,7 +88,7 @@ class Soak:
         daemon = await self._start()
         async with Client(self.home) as client:
             await client.login(self._pairs["otto"])
-            body = {"tenant": "soak", "level": "internal"}
+            body: dict[str, Json] = {"tenant": "soak", "level": "internal"}
             self.key = str((await client.call("POST", "/v1/serving/keys", body))["secret"])
         await self._end(daemon, signal.SIGTERM)
 
@@ -170,7 +174,7 @@ class Soak:
         events = evidence.check(self.home.log, self.acked, self.seen)
         started = [event for event in events if event["action"] == "daemon.started"][-1]
         if started["params"]["previous"] != expected:  # type: ignore[index]  # as the daemon records it
-            raise Broken(f"the daemon was {expected}, and says {started['params']}")  # type: ignore[index]  # as above
+            raise Broken(f"the daemon was {expected}, and says {started['params']}")
         leaves = self.seen.leaves
         sql = f"SELECT count(*), sha256(string_agg(leaf, '' ORDER BY seq)) FROM events WHERE seq < {len(leaves)}"  # noqa: S608 - a number of ours
         async with Client(self.home) as client:

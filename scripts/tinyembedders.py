@@ -99,7 +99,7 @@ def make_encoder(
         num_attention_heads=hidden // 32, max_position_embeddings=256, initializer_range=0.2,
     )  # fmt: skip
     BertModel(config).save_pretrained(folder)
-    fast = PreTrainedTokenizerFast(
+    fast = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]  # it has no type hints
         tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]",  # noqa: S106 - texts of tokens
         mask_token="[MASK]",  # noqa: S106 - as above
     )  # fmt: skip

@@ -87,7 +87,7 @@ def make(
     from transformers import PreTrainedTokenizerFast
 
     one = FAMILIES[family]
-    tokenizer = PreTrainedTokenizerFast(
+    tokenizer = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]  # it has no type hints
         tokenizer_object=_tokenizer(one.tokenizer, texts, vocabulary),
         unk_token="<unk>",  # noqa: S106 - the text of a token
         bos_token="<s>",  # noqa: S106 - as above

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Self
+from typing import IO, Self, cast
 
 CHILD = Path(__file__).with_name("llama_child.py")
 
@@ -23,9 +23,9 @@ class Loader:
 
     def takes(self, path: Path) -> bool:
         """Tell whether llama.cpp loads a file."""
-        self._child.stdin.write(f"{path}\n")
-        self._child.stdin.flush()
-        answer = self._child.stdout.readline()
+        self._asked.write(f"{path}\n")
+        self._asked.flush()
+        answer = self._told.readline()
         if not answer:  # it aborted
             self._stop()
             self._start()
@@ -40,7 +40,8 @@ class Loader:
             text=True,
             env={**os.environ, "GGML_NO_BACKTRACE": "1"},  # else a debugger writes where the answers are
         )
-        self._child.stdout.readline()  # it says when it is ready
+        self._asked, self._told = cast("IO[str]", self._child.stdin), cast("IO[str]", self._child.stdout)
+        self._told.readline()  # it says when it is ready
 
     def _stop(self) -> None:
         with self._child:

@@ -70,7 +70,7 @@ def _value(made: File, random: Random) -> File:
     elif kind == "bool":
         value = not value
     elif kind == "[str]":
-        spoilt = (
+        spoilt: tuple[list[str], ...] = (
             value[:-1],
             [*value, "zz"],
             value[::-1],

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from holdfast import canonical
 from holdfast.audit.event import Actor, Subject
-from holdfast.daemon import process
+from holdfast.daemon import app, process
 from holdfast.daemon.serve import door
 from holdfast.daemon.serve.deployment import Deployment
 from holdfast.daemon.serve.planning import EnginePlan, Lane, Plan
@@ -140,11 +140,10 @@ def listen(services: Services, models: Path, loop: asyncio.AbstractEventLoop) ->
 async def run(home: Home, models: Path) -> None:
     """Run the daemon, and listen once it is ready."""
     made: list[Services] = []
-    create = process.create_app
 
     def create_app(services: Services) -> object:
         made.append(services)
-        return create(services)
+        return app.create_app(services)
 
     def ready() -> None:
         arguments = (made[0], models, asyncio.get_running_loop())
@@ -152,7 +151,7 @@ async def run(home: Home, models: Path) -> None:
         say({"ready": True})
 
     replace: Callable[..., object] = create_app
-    process.create_app = replace  # type: ignore[assignment]  # the same, and it remembers
+    process.create_app = replace  # type: ignore[assignment, attr-defined]  # the same, and it remembers
     await process.run(home, ready)
 
 

@@ -21,7 +21,7 @@ from holdfast.gguf.quantize import quantize
 
 sys.path.insert(0, str(TREE))
 
-import gguf
+import gguf  # type: ignore[import-not-found]  # upstream's tree is on the path only when it runs
 
 # Every row is a multiple of 256 wide, so that Q4_K is really used; the prompt is long enough for matrix products.
 HIDDEN, FEED_FORWARD, LAYERS, HEADS, VOCABULARY, PROMPT = 256, 512, 2, 4, 512, 96

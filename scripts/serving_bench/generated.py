@@ -212,7 +212,7 @@ def _gguf() -> ModuleType:
 
     if str(TREE) not in sys.path:
         sys.path.insert(0, str(TREE))
-    import gguf
+    import gguf  # type: ignore[import-not-found]  # upstream's tree is on the path only when it runs
 
     module: ModuleType = gguf
     return module

@@ -77,7 +77,7 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path, context: int) -> None:
         folder: Where `tokenizer.json`, `tokenizer_config.json` and `chat_template.jinja` go.
         context: Longest input in tokens.
     """
-    wrapped = PreTrainedTokenizerFast(
+    wrapped = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]  # it has no type hints
         tokenizer_object=tokenizer,
         eos_token=END,
         pad_token=PAD,

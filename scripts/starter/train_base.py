@@ -163,7 +163,7 @@ def save(model: LlamaForCausalLM, tokenizer: Tokenizer, folder: Path, context: i
         context: Longest input in tokens.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    model.generation_config = GenerationConfig(
+    model.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]  # it has no type hints
         eos_token_id=model.config.eos_token_id, pad_token_id=model.config.pad_token_id, do_sample=False
     )
     model.save_pretrained(folder)
@@ -243,9 +243,9 @@ def train_stage(run: Run, stage: Table) -> None:
         if step == stage["steps"]:
             break
         loss = loss_of(ids, weights)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]  # it has no type hints
         for name, parameter in model.named_parameters():
-            masters[name].grad = parameter.grad.float()
+            masters[name].grad = parameter.grad.float()  # type: ignore[union-attr]  # backward has set it
             parameter.grad = None
         norm = torch.nn.utils.clip_grad_norm_(list(masters.values()), stage["max_grad_norm"])
         factor = learning_factor(step, stage)

@@ -21,6 +21,7 @@ from holdfast.training.spec import Recipe, read_recipe
 from holdfast.workers import prepare
 
 if TYPE_CHECKING:
+    from peft import PeftModel
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from holdfast.canonical import Json
@@ -29,7 +30,7 @@ _EVALUATION_BATCH = 64
 
 
 def score(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, items: Path, show: int
+    model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase, items: Path, show: int
 ) -> dict[str, float]:
     """Answer a suite greedily and score it by exact match.
 
@@ -63,11 +64,10 @@ def score(
             return_token_type_ids=False,
         )
         with torch.no_grad():
-            made = model.generate(**batch, max_new_tokens=32, do_sample=False)
+            made = model.generate(**batch, max_new_tokens=32, do_sample=False)  # type: ignore[operator]  # a causal model has it
         for row, index in enumerate(chosen):
-            text = tokenizer.decode(
-                made[row, batch["input_ids"].shape[1] :], skip_special_tokens=True
-            ).strip()
+            answer = made[row, batch["input_ids"].shape[1] :]
+            text = str(tokenizer.decode(answer, skip_special_tokens=True)).strip()
             record = records[index]
             right[record["section"]].append(text in record["answers"])
             if show and text not in record["answers"]:
@@ -118,6 +118,7 @@ def adapt(bundle: Path, base: Path, recipe: Recipe, out: Path) -> dict[str, Json
             held_out=one.heldout,
             over=None,
             quarantine=False,
+            licence=one.licence,
             suites={},
             out=data[one.path],
         )
@@ -148,7 +149,7 @@ def main() -> None:
     suites = {name: options.bundle / "suites" / name / "items.jsonl" for name in ("general", "domain")}
     tokenizer = AutoTokenizer.from_pretrained(base)
 
-    def judge(model: PreTrainedModel, **about: Json) -> None:
+    def judge(model: PreTrainedModel | PeftModel, **about: Json) -> None:
         for name, items in suites.items():
             print(
                 json.dumps({**about, "suite": name, **score(model, tokenizer, items, options.show)}),

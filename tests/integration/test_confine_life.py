@@ -16,7 +16,7 @@ from holdfast.confine.embedded import EmbeddedLauncher
 from holdfast.confine.exits import describe_exit
 from holdfast.confine.peers import descends_from
 from holdfast.confine.spec import Limits, WorkerSpec
-from holdfast.confine.worker import LOG_TAIL
+from holdfast.confine.worker import LOG_TAIL, Stream
 from holdfast.errors import NoSpace, UntrustedInput, UntrustedRecipe, WorkerFailed, from_dict
 
 SMALL = Limits(
@@ -54,6 +54,38 @@ async def test_requests_are_answered_until_the_worker_is_cancelled(launcher):
     worker.kill()
     with pytest.raises(WorkerFailed):
         await worker.send({"id": 4, "request": {}})
+
+
+@pytest.mark.parametrize("sent", [0, 1])  # the walls' plan, the order
+async def test_nothing_is_left_of_a_worker_whose_launch_is_cancelled_twice(launcher, monkeypatch, sent):
+    there, calls, tidied = asyncio.Event(), [], []
+    send, finish = Stream.send, Stream.finish
+
+    async def waits(stream, frame):
+        calls.append(frame)
+        if len(calls) <= sent:
+            return await send(stream, frame)
+        there.set()
+        return await asyncio.get_running_loop().create_future()
+
+    async def finished(stream):
+        await finish(stream)
+        tidied.append(stream)
+
+    monkeypatch.setattr(Stream, "send", waits)
+    monkeypatch.setattr(Stream, "finish", finished)
+    launching = asyncio.create_task(_start(launcher, "answer"))
+    async with asyncio.timeout(60):
+        await there.wait()
+        launched = psutil.Process().children()
+        for _ in range(2):
+            launching.cancel()
+            await asyncio.sleep(0)
+        with pytest.raises(asyncio.CancelledError):
+            await launching
+        while any(process.is_running() for process in launched) or not tidied:  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0.02)
+    assert launched
 
 
 async def test_a_receive_that_was_given_up_loses_nothing(launcher):

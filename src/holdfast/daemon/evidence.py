@@ -203,7 +203,8 @@ class Index:
 
     async def shut_down(self) -> None:
         """End the worker, and finish recording what it said."""
-        worker, listening = self._worker, self._listening
+        async with self._starting:  # one that is being launched is ended too
+            worker, listening = self._worker, self._listening
         if worker is not None:
             await worker.cancel()
             try:

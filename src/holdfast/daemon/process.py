@@ -217,6 +217,7 @@ async def opened(home: Home, clocks: Callable[[], Reading] = read_clocks) -> Asy
                 await services.jobs.stop()
                 await services.serving.shut_down()
                 await services.index.shut_down()
+                await services.launcher.close()
             await services.refusals.close()
             await services.space.reconcile(services)
             await services.recorder.fact(DAEMON, "daemon.stopped", {})

@@ -48,6 +48,12 @@ class Workforce:
         task.add_done_callback(self._watching.discard)
         return worker
 
+    async def close(self) -> None:
+        """End whatever still runs, and wait until it has ended: no process outlives the daemon, whoever forgot it."""
+        for worker in self._running.values():
+            worker.kill()
+        await asyncio.gather(*self._watching)
+
     async def _forget(self, worker: Worker) -> None:
         await worker.wait()
         self._running.pop(worker.pid, None)

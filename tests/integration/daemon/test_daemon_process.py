@@ -17,6 +17,7 @@ from tests import recorded
 
 from holdfast.artefact import Kind
 from holdfast.audit.event import Actor
+from holdfast.confine.spec import WorkerSpec
 from holdfast.daemon import intake
 
 HEAVY = {
@@ -290,3 +291,12 @@ def modules(statement):
 )
 def test_what_an_import_drags_in(statement, more):
     assert not modules(statement) & (HEAVY | more)
+
+
+async def test_no_worker_outlives_the_daemon_whoever_forgot_it(founded):
+    async with founded.open() as daemon:
+        spec = WorkerSpec("rehearse", {}, None)
+        forgotten = await daemon.services.launcher.launch(spec, {"act": "answer"}, lambda _denied: None)
+        process = psutil.Process(forgotten.pid)
+        assert process.is_running()
+    assert not process.is_running()

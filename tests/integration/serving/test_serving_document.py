@@ -90,7 +90,9 @@ def test_requests_made_from_the_document(pooled, tmp_path, new_stack):
     address = f"http://127.0.0.1:{server.address[1]}"
     session = requests.Session()
     session.headers["authorization"] = f"Bearer {server.cleared_text}"
-    config = schemathesis.Config.from_dict({"max-stream-events": 10_000})  # else it goes away in the middle of an answer
+    config = schemathesis.Config.from_dict(
+        {"max-stream-events": 10_000}
+    )  # else it goes away in the middle of an answer
     document = schemathesis.openapi.from_dict(session.get(f"{address}/openapi.json").json(), config=config)
     recorded = {one.path for one in openapi.OPERATIONS if one.receipt}
     acts, visits, seen = server.recorder.acts, server.recorder.visits, []

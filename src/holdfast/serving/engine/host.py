@@ -1,7 +1,7 @@
 """The engine's side of the link: requests in, answers out, and the thread that computes them.
 
 Three kinds of thread: one reads the link; a few tokenize, render templates and compile grammars; one alone computes, by
-``lanes``, and sends what each step gave in one frame. Invariants: a request is answered by exactly one last message, unless the
+``lanes``, and sends what its steps gave by ``outbox``. Invariants: a request is answered by exactly one last message, unless the
 link is gone; whatever a request holds can fail that request alone; at most ``parallel + queue + SPARE`` requests are known at
 once; what the front says that is no message ends the engine.
 """
