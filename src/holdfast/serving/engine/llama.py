@@ -237,10 +237,8 @@ class Context:
         self._positions = np.ctypeslib.as_array(self._batch.pos, shape=(most,))
         self._scored = np.ctypeslib.as_array(self._batch.logits, shape=(most,))
         self._sequences = [self._batch.seq_id[index] for index in range(most)]
-        self._placed: tuple[Sequence[int], Sequence[bool]] = (
-            (),
-            (),
-        )  # what the batch says of sequences and scores
+        # What the batch says of sequences, and of which rows are scored.
+        self._placed: tuple[Sequence[int], Sequence[bool]] = ((), ())
         self._layout: cells.Layout | None = None
         self._most = most
         self._scores = np.empty((0, size), np.float32)  # an array that lies over llama.cpp's scores, and
