@@ -80,6 +80,19 @@ async def real(tmp_path, open_log):
     await gone(producer)
 
 
+async def test_what_is_handed_in_in_one_turn_of_the_loop_leaves_in_one_piece(daemon, monkeypatch):
+    transport, pieces = daemon.producer._transport, []
+    write = transport.write
+    monkeypatch.setattr(transport, "write", lambda data: (pieces.append(data), write(data)))
+    for first in (0, 4):
+        waiting = [asyncio.create_task(daemon.producer.append(asked())) for _ in range(4)]
+        numbers = [request["id"] for request in await daemon.read(4)]
+        assert numbers == [*range(first, first + 4)]
+        await daemon.answer(*numbers)
+        assert [receipt.seq for receipt in await asyncio.gather(*waiting)] == [100 + at for at in numbers]
+    assert len(pieces) == 2
+
+
 async def tasks(*coroutines):
     """Begin all, in their order."""
     begun = [asyncio.create_task(one) for one in coroutines]
