@@ -43,9 +43,10 @@ bench-serving: $(READY)  ## Measure serving against llama-server of the same sou
 
 bench: bench-audit bench-import bench-training bench-serving  ## All of these, one after the other
 
-soak: $(READY)  ## 500 rounds of SIGKILL under load, then ten minutes of hostile files against readers and libraries
+soak: $(READY)  ## 500 rounds of SIGKILL under load, ten minutes of hostile files against readers, properties drawn anew
 	@$(BIN)/python -m scripts.soak_kills --rounds 500
 	@$(BIN)/python scripts/fuzz_formats.py 600
+	@$(BIN)/python -m pytest --hypothesis-profile=explore tests/property tests/unit
 
 clean:  ## Remove what set-up made in this folder (the llama.cpp cache stays)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -14,7 +14,7 @@ import os
 import socket
 import struct
 
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 os.environ |= {
     "ONEDNN_MAX_CPU_ISA": "AVX512_CORE_BF16",
@@ -26,7 +26,13 @@ os.environ |= {
     "DO_NOT_TRACK": "1",
 }
 
-settings.register_profile("suite", deadline=None)  # a busy machine is no mistake of what is tested
+# A busy machine is no mistake of what is tested; and examples may share what a test's fixtures made: models and folders.
+BUSY = settings(
+    deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
+# The suite gives the same verdict of the same code; what nobody has drawn yet is drawn by ``make soak``.
+settings.register_profile("suite", BUSY, derandomize=True)
+settings.register_profile("explore", BUSY, max_examples=1000)
 settings.load_profile("suite")
 
 _GET_FLAGS, _SET_FLAGS = 0x8913, 0x8914  # SIOCGIFFLAGS and SIOCSIFFLAGS of netdevice(7)

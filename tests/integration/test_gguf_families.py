@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scripts import families, tinymodels
 
@@ -206,12 +206,7 @@ PARTS = st.one_of(
 
 
 @given(parts=st.lists(PARTS, max_size=12))
-@settings(
-    max_examples=300,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-    database=None,
-)
+@settings(max_examples=300, database=None)
 @pytest.mark.parametrize("family", ["phi3", "gemma3"])
 def test_pieces_are_joined_as_by_the_list_of_merges(tokenizers, family, parts):
     reference, model, _ = tokenizers[family]

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from holdfast.dataset import files, prepared
@@ -270,7 +270,7 @@ def test_lists_of_nothing_in_parquet_are_not_taken_apart(run, monkeypatch):
 GOOD = parquet(pa.table({"text": ["one", "two"]}))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(st.integers(0, len(GOOD) - 1), st.integers(1, 255), st.booleans())
 @example(at=GOOD.index(b"text"), change=0x80, cut=False)  # a name that is no UTF-8, of pages that are sound
 def test_damaged_parquet_raises_only_our_error(run, at, change, cut):
@@ -316,7 +316,7 @@ LINE = st.one_of(
 )
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80)
 @given(st.lists(LINE, max_size=12), st.sampled_from([0.0, 0.3, 0.7]))
 def test_every_row_is_in_exactly_one_place_and_the_same_input_gives_the_same_bytes(run, found, share):
     data = b"".join(found)

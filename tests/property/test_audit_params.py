@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests import recorded
 from tests.recorded import DIGEST, TIME
@@ -15,7 +15,7 @@ from holdfast.errors import UntrustedRequest
 
 ALICE = Actor("alice", 1000, "operator", "s1")
 SOURCE = Source("daemon", "0" * 16, 0)
-QUICK = settings(max_examples=12, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+QUICK = settings(max_examples=12)
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),

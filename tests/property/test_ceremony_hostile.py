@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from securesystemslib.formats import encode_canonical
 from tuf.api.metadata import Root
@@ -96,7 +96,7 @@ def look(path):
 CHANGES = st.sampled_from(["replace", "remove", "add"])
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=150)
 @given(role=st.sampled_from(sorted(FILES)), data=st.data(), value=VALUES, how=CHANGES)
 def test_a_medium_of_a_hostile_holder_is_shown_or_refused(role, data, value, how):
     path = data.draw(st.sampled_from([one for one in places(json.loads(FILES[role])["signed"]) if one]))
@@ -130,7 +130,7 @@ def fitting(targets):
     return {layout.SNAPSHOT: snapshot, layout.TIMESTAMP: timestamp}
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=150)
 @given(data=st.data(), value=VALUES, how=CHANGES)
 def test_a_hostile_root_is_shown_or_refused(data, value, how):
     path = data.draw(st.sampled_from([one for one in places(json.loads(SECOND)["signed"]) if one]))

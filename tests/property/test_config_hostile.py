@@ -61,7 +61,7 @@ def written(value):
     return json.dumps(value).encode("utf-8", "surrogatepass")
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @given(
     st.dictionaries(KEYS, JUNK, max_size=3),
     st.dictionaries(st.text(max_size=30), st.lists(st.integers(0, 99), max_size=3)),
@@ -72,7 +72,7 @@ def test_a_models_configuration_is_judged_whatever_it_holds(changes, tensors):
         assert families.cross_check("config.json", facts, {"highest_id": 5}, tensors)
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @given(
     st.dictionaries(KEYS, JUNK, max_size=3),
     st.dictionaries(
@@ -86,7 +86,7 @@ def test_an_adapters_configuration_is_judged_whatever_it_holds(changes, tensors)
         families.cross_check_adapter("adapter_config.json", facts, tensors)
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @given(JUNK | st.dictionaries(KEYS, JUNK, max_size=3), NAMES)
 def test_any_other_configuration_is_judged_whatever_it_holds(value, name):
     judged(jsonconfig.parse, written(value), name)
@@ -97,7 +97,7 @@ def test_any_text_is_a_path_or_not(text):
     assert isinstance(hubrefs.why_not_a_path(text), str)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.lists(FRAGMENTS, max_size=14).map("".join) | st.text(max_size=40))
 def test_a_template_is_judged_soon_whatever_it_holds(text):
     start = time.process_time()

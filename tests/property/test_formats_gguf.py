@@ -22,7 +22,7 @@ def judge(data):
     return header, ggufmodel.judge(header, "x.gguf")
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @given(st.integers(0, 2**32))
 def test_any_mutant_is_refused_or_read(seed):
     data = mutations.changed_gguf(seed)
@@ -40,7 +40,7 @@ def test_any_bytes_are_refused(rest):
             judge(data)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.integers(0, len(gguffile.model(width=8).pack())))
 def test_a_file_cut_anywhere_is_refused(length):
     whole = gguffile.model(width=8).pack()

@@ -35,7 +35,7 @@ def compare(data: bytes) -> bool:
     return True
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=1500)
 @given(st.integers(0, 2**32))
 def test_what_we_accept_the_library_reads_the_same(seed):
     compare(mutations.changed_safetensors(seed))

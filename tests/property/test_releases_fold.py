@@ -110,7 +110,6 @@ def events(steps):
                 yield event(seq, "release.rollback.done", params, "olga", cause=0)
 
 
-@settings(deadline=None)
 @given(STEPS)
 def test_an_alias_stands_for_the_last_release_that_was_approved_and_not_rolled_back_from(steps):
     state = State()
@@ -148,9 +147,7 @@ def test_an_alias_stands_for_the_last_release_that_was_approved_and_not_rolled_b
             assert (folded.proposals[request].decided_by is None) == (standing is Standing.OPEN)
 
 
-@settings(
-    deadline=None, max_examples=40
-)  # a snapshot at each cut: the slowest takes a few tenths of a second
+@settings(max_examples=40)  # a snapshot at each cut: the slowest takes a few tenths of a second
 @given(STEPS)
 def test_folding_goes_on_from_a_snapshot_at_every_cut(steps):
     found = [*events(steps)]

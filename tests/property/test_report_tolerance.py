@@ -72,7 +72,7 @@ EVENTS = st.lists(
 ).map(lambda listed: [{"seq": seq, **event} for seq, event in enumerate(listed)])
 
 
-@settings(max_examples=40, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+@settings(max_examples=40, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 @given(
     EVENTS, st.text(max_size=9), st.dictionaries(st.text(max_size=5), PLAIN, max_size=3), st.text(max_size=5)
 )

@@ -144,7 +144,7 @@ def mutants(draw):
     return value
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=1500)
 @given(mutants())
 def test_what_is_accepted_the_library_reads_and_uses(value):
     data = json.dumps(value)
@@ -175,7 +175,7 @@ def split(pattern):
     return Tokenizer.from_str(json.dumps({**DOCUMENTS[0], "pre_tokenizer": part}))
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=1500)
 @given(st.lists(ALPHABET, max_size=10).map("".join))
 @example(r"(?<!\d\]\z.)|")
 @example(r"{\b(?:$){2}b")
@@ -186,7 +186,7 @@ def test_an_accepted_pattern_is_one_that_the_engine_accepts(pattern):
         split(pattern)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.lists(
         st.sampled_from(["a", "[ab]", "(?:a|b)", "(a)", "*", "+", "?", "{2,}", "{1,5}", "a?", "a*", ".", "(?:ab?)", "|", "x"]),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.conformance.simulator import ALL, NOW, Repository, holder
 from tuf.api.metadata import Root, Snapshot, Targets, Timestamp
@@ -107,7 +107,7 @@ def whole(served):
     return flow.find("adapters/health/manifest.json", lambda role: served[f"{role}.json"])
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=150)
 @given(st.sampled_from(sorted(set(SERVED) - {"1.root.json"})), st.integers(0), st.integers(1, 255))
 def test_no_byte_of_a_signed_file_can_change(name, place, change):
     data = bytearray(SERVED[name])
@@ -138,7 +138,7 @@ DOCUMENTS = {name: json.loads(data) for name, data in SERVED.items()}
 PLACES = [(name, place) for name, value in DOCUMENTS.items() for place in paths(value) if place]
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=300)
 @given(st.sampled_from(PLACES), JSON)
 @example(("targets.json", ("signed", "delegations", "roles", 0, "name")), 5)
 @example(("targets.json", ("signed", "delegations", "roles")), {})
@@ -164,7 +164,6 @@ def test_whatever_stands_in_a_file_only_our_own_errors_come_out(where, value):
     assert document == DOCUMENTS[name]
 
 
-@settings(deadline=None)
 @given(st.sampled_from(sorted(KINDS)), st.binary(max_size=300))
 def test_noise_is_refused(role, data):
     try:
@@ -177,7 +176,6 @@ def test_noise_is_refused(role, data):
 SEGMENT = st.text(alphabet="ab*?", min_size=1, max_size=3)
 
 
-@settings(deadline=None)
 @given(
     st.lists(SEGMENT, min_size=1, max_size=3),
     st.lists(st.text(alphabet="ab/", max_size=3), min_size=1, max_size=4),

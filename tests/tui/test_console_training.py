@@ -297,7 +297,7 @@ def broken(data: st.DataObject, value: Json) -> Json:
 @pytest.mark.parametrize(
     ("words", "answer"), _WORDS, ids=["page", "estimate", "described", "comparison", "profile"]
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_answers_of_another_shape_are_told_and_never_raise(words, answer, data) -> None:
     found = {name: broken(data, one) for name, one in answer.items()}

@@ -73,7 +73,7 @@ TOKENS = st.lists(st.sampled_from((CHUNK // 2, CHUNK, CHUNK + 1)), min_size=1, m
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.integers(1, 3),
     st.booleans(),

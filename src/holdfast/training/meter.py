@@ -54,29 +54,31 @@ class Meter:
         """Joules so far, by processor time and what a core draws, and those of the GPU; None if nobody said what one draws."""
         return None if self._watts is None else self.cpu_seconds * self._watts + (self.gpu_joules or 0.0)
 
-    def spent(self) -> dict[str, Json]:
-        """Give what this process alone has used so far.
+    def notes(self) -> dict[str, Json]:
+        """Give the three figures so far, as a checkpoint keeps them.
 
         Returns:
             ``seconds``, ``cpu_seconds`` and ``gpu_joules`` (None without a GPU).
         """
         joules = self.gpu_joules
         return {
-            "seconds": round(self.seconds - self._before["seconds"], 3),
-            "cpu_seconds": round(self.cpu_seconds - self._before["cpu_seconds"], 3),
-            "gpu_joules": None if joules is None else round(joules - self._before["gpu_joules"], 3),
-        }
-
-    def notes(self) -> dict[str, Json]:
-        """Give what a checkpoint keeps.
-
-        Returns:
-            The three figures.
-        """
-        return {
             "seconds": round(self.seconds, 3),
             "cpu_seconds": round(self.cpu_seconds, 3),
-            "gpu_joules": round(self.gpu_joules or 0.0, 3),
+            "gpu_joules": None if joules is None else round(joules, 3),
+        }
+
+    def spent(self, notes: Mapping[str, Json]) -> dict[str, Json]:
+        """Give what this process alone had used when the notes were taken.
+
+        Args:
+            notes: What ``notes`` gave.
+
+        Returns:
+            The same three figures, without what the processes before it used.
+        """
+        return {
+            name: None if notes[name] is None else round(_number(notes[name]) - before, 3)
+            for name, before in self._before.items()
         }
 
     def _gpu_joules(self) -> float:

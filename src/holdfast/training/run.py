@@ -225,6 +225,7 @@ class _Run:
             for path, value in (before if isinstance(before, dict) else {}).items()
         }
         there = self._inputs.expected.environment if self._inputs.expected else None
+        used = self._meter.notes()
         return {
             "manifest": ready.manifest,
             "run": ready.run,
@@ -232,7 +233,7 @@ class _Run:
             "steps": self._steps,
             "tokens": tokens,
             "tokens_per_second": round(tokens / max(watch.training_seconds, 1e-9), 1),
-            "seconds": round(self._meter.seconds, 3),
+            "seconds": used["seconds"],
             "final_loss": watch.loss,
             "finished": made is not None,
             "paused": paused,
@@ -242,9 +243,9 @@ class _Run:
             "padding": ready.plan.padding,
             "gemm_fraction": watch.gemm_fraction(tokens, watch.training_seconds),
             "gemm_peak_flops": round(watch.peak),
-            "cpu_seconds": round(self._meter.cpu_seconds, 3),
-            "gpu_joules": self._meter.gpu_joules,
-            "spent": self._meter.spent(),
+            "cpu_seconds": used["cpu_seconds"],
+            "gpu_joules": used["gpu_joules"],
+            "spent": self._meter.spent(used),
             "gpu": ready.here.device.get("name"),
             "peak_memory_bytes": environment.peak_memory(),
             "disk_bytes": watch.disk_bytes,

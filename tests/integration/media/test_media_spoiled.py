@@ -6,7 +6,7 @@ import os
 import shutil
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from holdfast.errors import UntrustedBundle
@@ -46,7 +46,7 @@ def test_the_first_middle_and_last_byte_of_every_file_count(medium, kit):
     kit.judge(medium)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(data=st.data())
 def test_any_flipped_byte_of_any_file_is_refused(medium, sealed_medium, kit, data):
     path = data.draw(st.sampled_from(files_of(medium)))

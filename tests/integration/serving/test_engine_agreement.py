@@ -12,7 +12,7 @@ import threading
 import jsonschema
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, assume, example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from scripts import families, tinyembedders, tinymodels
 from tests.integration.serving.stack import make_settings
@@ -36,7 +36,7 @@ pytestmark = [
 
 TEXTS = families.texts(families.conversations()[:60])
 CONTROLS = ("<|user|>", "<|assistant|>", "<|end|>", "<s>", "</s>", "<unk>")
-FAST = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FAST = settings(max_examples=60)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -10,7 +10,7 @@ import time
 import jsonschema
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.integration.serving.stack import make_settings
 
@@ -130,7 +130,7 @@ def longest(schema):
     return SCALAR
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(SCHEMAS.filter(lambda schema: longest(schema) <= LONGEST), st.integers(0, 2**32))
 def test_every_answer_under_a_schema_validates(weights, grammars, schema, seed):
     source, most = Grammar(S, json.dumps(schema)), longest(schema) + 2 * SPACES
@@ -352,7 +352,7 @@ def test_a_heavy_grammar_is_refused_or_followed_within_the_bounds(weights, gramm
     assert answer(weights, grammars, Grammar(R, "ab"), 1) == ("ab", True)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150)
 @given(
     st.sampled_from([G, R, S]),
     st.one_of(

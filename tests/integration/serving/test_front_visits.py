@@ -7,7 +7,7 @@ import socket
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.integration.serving.stack import BODY, CHAT, ENGINE, LABEL, make_settings
 
@@ -349,7 +349,7 @@ def test_a_key_without_a_quota_floods_the_log_with_a_bounded_number(new_front, n
     assert reasons(front) == {"serve.unasked": 2}
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(
     method=st.sampled_from(["GET", "POST", "PUT", "OPTIONS", "TRACE", "BREW"]),
     path=st.sampled_from(

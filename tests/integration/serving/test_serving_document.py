@@ -72,7 +72,6 @@ def explore(operation, mode, judge):
     @seed(6)
     @settings(
         max_examples=EXAMPLES,
-        deadline=None,
         database=None,
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),

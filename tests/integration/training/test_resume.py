@@ -54,9 +54,14 @@ def test_a_run_whose_product_was_lost_makes_it_again_from_its_last_checkpoint(si
 
 def test_what_was_used_counts_on(site):
     first = site.train(stop_after=6)
+    found = checkpoints.latest(site.out / "checkpoints", run=first["run"])
+    used = found.notes["used"]
+    assert first["seconds"] >= used["seconds"] > 0
+    assert first["cpu_seconds"] >= used["cpu_seconds"] > 0
     second = site.train(resume=True)
-    assert second["cpu_seconds"] > first["cpu_seconds"] > 0
-    assert second["seconds"] > first["seconds"]
+    for figure in ("seconds", "cpu_seconds"):
+        before = second[figure] - second["spent"][figure]
+        assert before == pytest.approx(used[figure])
     assert second["estimate"] == first["estimate"]
 
 
