@@ -1,6 +1,8 @@
-"""Texts that wait a moment for those after them: joined, in order, and never kept back by more than the pace."""
+"""Words that wait a moment for those after them: as one text, in order, and never kept back by more than the pace."""
 
 from __future__ import annotations
+
+from collections import defaultdict
 
 import pytest
 from hypothesis import given
@@ -8,20 +10,40 @@ from hypothesis import strategies as st
 
 from holdfast.serving import link
 from holdfast.serving.engine.outbox import PACE, Outbox
+from holdfast.serving.engine.sampling import Chosen
+from holdfast.serving.engine.speech import Speech
 
 DONE = link.Done(1, 3, 0, 2, 5, 1, 0.5)
 
 
+class Letters:
+    """A vocabulary of characters."""
+
+    def piece(self, token):
+        return chr(token).encode()
+
+
 class Sent:
-    """An outbox, its clock, and the frames that it sent."""
+    """An outbox, those who speak, its clock, and the frames that it sent."""
 
     def __init__(self):
         self.now, self.frames = 100.0, []
         self.box = Outbox(lambda frame: self.frames.append(list(frame.events)), lambda: self.now)
+        self.speeches = {}
+
+    def say(self, number, choice, letters):
+        speech = self.speeches.setdefault((number, choice), Speech(number, choice, Letters()))
+        for letter in letters:
+            speech.add(Chosen(ord(letter), None))
+            if not speech.waiting:
+                self.box.put(speech)
 
     def step(self, *events, seconds=0.0):
         for event in events:
-            self.box.put(event)
+            if isinstance(event, link.Piece):
+                self.say(*event[:3])
+            else:
+                self.box.put(event)
         self.now += seconds
         self.box.pace()
 
@@ -31,19 +53,14 @@ def sent():
     return Sent()
 
 
-def token(number):
-    return link.Logprob(number, "x", (120,), -1.0, (), number)
-
-
-def test_what_comes_after_a_pause_goes_at_once_and_what_follows_waits_and_is_joined(sent):
+def test_what_comes_after_a_pause_goes_at_once_and_what_follows_waits_and_goes_as_one(sent):
     sent.step(link.Piece(1, 0, "a"))
     assert sent.frames == [[link.Piece(1, 0, "a")]]
-    sent.step(link.Piece(1, 0, "b", (token(1),)), link.Piece(2, 0, "u"), seconds=PACE / 4)
-    sent.step(link.Piece(1, 0, "c", (token(2),)), link.Piece(1, 1, "v"), seconds=PACE / 4)
+    sent.step(link.Piece(1, 0, "b"), link.Piece(2, 0, "u"), seconds=PACE / 4)
+    sent.step(link.Piece(1, 0, "c"), link.Piece(1, 1, "v"), seconds=PACE / 4)
     assert len(sent.frames) == 1
     sent.step(seconds=PACE)
-    joined = link.Piece(1, 0, "bc", (token(1), token(2)))
-    assert sent.frames[1:] == [[joined, link.Piece(2, 0, "u"), link.Piece(1, 1, "v")]]
+    assert sent.frames[1:] == [[link.Piece(1, 0, "bc"), link.Piece(2, 0, "u"), link.Piece(1, 1, "v")]]
 
 
 @pytest.mark.parametrize("end", [link.End(1, 0, link.Ending.STOP), DONE])
@@ -64,20 +81,37 @@ def test_steps_that_are_slower_than_the_pace_are_sent_one_by_one(sent):
 def test_nothing_is_sent_where_there_is_nothing(sent):
     sent.box.flush()
     sent.step(seconds=1)
+    sent.box.put(Speech(1, 0, Letters()))
+    sent.step(seconds=1)
     assert not sent.frames
 
 
+def test_an_echo_is_said_before_the_words_after_it(sent):
+    sent.box.put(link.Piece(1, 0, "prompt"))
+    sent.step(link.Piece(1, 0, "a"))
+    assert sent.frames == [[link.Piece(1, 0, "prompt"), link.Piece(1, 0, "a")]]
+
+
 _EVENTS = st.one_of(
-    st.builds(link.Piece, st.integers(1, 3), st.integers(0, 1), st.text(max_size=3)),
+    st.builds(link.Piece, st.integers(1, 3), st.integers(0, 1), st.sampled_from(["", "a", "bc", "é"])),
     st.builds(link.End, st.integers(1, 3), st.integers(0, 1), st.just(link.Ending.STOP)),
+)
+_STEPS = st.lists(
+    st.tuples(st.lists(_EVENTS, max_size=4), st.floats(0, 2 * PACE), st.booleans()), max_size=12
 )
 
 
-@given(st.lists(st.tuples(st.lists(_EVENTS, max_size=4), st.floats(0, 2 * PACE), st.booleans())))
+@given(_STEPS)
 def test_every_text_arrives_once_in_its_order_and_no_later_than_the_pace(steps):
     sent = Sent()
-    put, last = [], None
-    for events, seconds, flush in steps:
+    put, last, ended = [], None, set()
+    for drawn, seconds, flush in steps:
+        events = []
+        for event in drawn:  # what has ended says nothing more
+            if (key := (event.id, event.choice)) not in ended:
+                events.append(event)
+                if isinstance(event, link.End):
+                    ended.add(key)
         frames = len(sent.frames)
         put += events
         sent.step(*events, seconds=seconds)
@@ -85,17 +119,18 @@ def test_every_text_arrives_once_in_its_order_and_no_later_than_the_pace(steps):
             sent.box.flush()
         if len(sent.frames) > frames:
             last = sent.now
-        elif events:  # they were kept back
+        elif any(not isinstance(event, link.Piece) or event.text for event in events):  # they were kept back
             assert last is not None
             assert sent.now - last < PACE
             assert all(isinstance(event, link.Piece) for event in events)
     sent.box.flush()
-    got = [event for frame in sent.frames for event in frame]
+    said = [event for frame in sent.frames for event in frame]
+    assert heard(said) == heard(put)
 
-    def heard(events, key):
-        mine = [event for event in events if (event.id, event.choice) == key]
-        texts = [event.text if isinstance(event, link.Piece) else "|" for event in mine]
-        return "".join(texts)
 
-    for key in {(event.id, event.choice) for event in put}:
-        assert heard(got, key) == heard(put, key)
+def heard(events):
+    """What each choice said, its end as a bar."""
+    found = defaultdict(str)
+    for event in events:
+        found[event.id, event.choice] += event.text if isinstance(event, link.Piece) else "|"
+    return {key: text for key, text in found.items() if text}

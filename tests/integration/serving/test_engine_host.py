@@ -10,6 +10,7 @@ import json
 import os
 import socket
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -98,7 +99,7 @@ def test_texts_that_come_quickly_go_as_one_but_not_behind_a_prompt(talk, monkeyp
 
     def seen(context, rows):
         if len(rows) > 2:  # a chunk of a prompt; two at most are answered
-            held.append(list(engine.host._outbox._events))
+            held.append(list(engine.host._outbox._waiting))
         return compute(context, rows)
 
     monkeypatch.setattr(Context, "compute", seen)
@@ -192,13 +193,22 @@ def test_a_cancelled_request_ends_and_the_others_go_on(engine):
     assert engine.host.status()["active"] == 0
 
 
-def test_what_is_given_up_before_it_was_tokenized_is_not_computed(pooled):
-    running = Talk(pooled, lanes=())
-    batch = link.Embed(1, "a", (link.Words("The fee is due. " * 20),) * 500)
-    running.say(batch, link.Cancel(batch.id))
-    (heard,) = running.collect(batch)
-    assert heard.failed.key == "serve.cancelled"
-    running.close()
+def test_what_is_given_up_before_it_was_tokenized_is_not_computed(pooled, monkeypatch):
+    with contextlib.closing(Talk(pooled, lanes=())) as running:
+        batch = link.Embed(1, "a", (link.Words("The fee is due. "),))
+        tokenize = running.host._embeddings.ask
+
+        def late(request, tell):
+            end = time.monotonic() + 60
+            while request.id in running.host._known:
+                assert time.monotonic() < end
+                threading.Event().wait(0.005)
+            return tokenize(request, tell)
+
+        monkeypatch.setattr(running.host._embeddings, "ask", late)
+        running.say(batch, link.Cancel(batch.id))
+        (heard,) = running.collect(batch)
+        assert heard.failed.key == "serve.cancelled"
 
 
 @pytest.mark.parametrize("most", [None, 256])
@@ -352,7 +362,9 @@ def test_the_estimate_is_what_the_process_takes(talk):
     engine.one("x" * 3000, most=1)
     taken, need = anonymous() - before, engine.host.need
     assert need.cache == 2 * 2 * 256 * 2 * 8192 * 8  # 128 MiB
-    assert 0.85 < taken / (need.total - memory.FIXED) < 1  # what is fixed was there before
+    assert (
+        0.85 < taken / (need.total - memory.FIXED) < 1.1
+    )  # what is fixed was there before, and the heap has its own steps
 
 
 @pytest.mark.parametrize(("mapped", "locked"), [(True, False), (False, False), (True, True)])

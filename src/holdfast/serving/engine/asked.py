@@ -15,7 +15,7 @@ from holdfast.serving import link
 from holdfast.serving.engine import faults, logprobs
 from holdfast.serving.engine.prefix import CHUNK
 from holdfast.serving.engine.sampling import Sampler
-from holdfast.serving.engine.text import TextStream
+from holdfast.serving.engine.speech import Speech
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -37,7 +37,7 @@ class Asked:
         text: The prompt as it is echoed.
         most: Tokens to answer with at most.
         grammar: What the answers must look like, at its beginning.
-        emit: Takes what is to be sent; called from the computing thread.
+        emit: Takes what is to be sent, and the words of a choice that has some; called from the computing thread.
         received: When it came, in monotonic seconds.
     """
 
@@ -46,7 +46,7 @@ class Asked:
     text: str
     most: int
     grammar: State | None
-    emit: Callable[[link.Event | link.Failed], None]
+    emit: Callable[[link.Event | link.Failed | Speech], None]
     received: float
     cancelled: bool = field(default=False, init=False)
     ended: bool = field(default=False, init=False)
@@ -158,13 +158,18 @@ class Run:
             grammar=None if asked.grammar is None else asked.grammar.fresh(),
             logprobs=request.logprobs,
         )
-        self._text = TextStream(request.stops)
+        self._speech = Speech(
+            request.id,
+            job.choice,
+            vocabulary,
+            stops=request.stops,
+            after=asked.prompt[-1] if asked.grammar is None else None,
+            offset=len(asked.text) if request.echo else 0,
+        )
         self._tokens = 0
-        self._characters = len(asked.text) if request.echo else 0
+        # Of the prompt's tokens that were described: their characters.
         self._counting = codecs.getincrementaldecoder("utf-8")("replace")
-        self._sent = self._characters
         self._echoed = 0
-        self._entries: list[link.Logprob] = []
 
     @property
     def prefilled(self) -> bool:
@@ -218,13 +223,13 @@ class Run:
         self.asked.emit(link.Piece(self.asked.request.id, self.choice, text, tuple(entries)))
 
     def choose(self, scores: Scores) -> link.Ending | None:
-        """Choose the next token and send what may be sent.
+        """Choose the next token.
 
         Args:
             scores: The model's, [V].
 
         Returns:
-            Why the answer has ended, if it has; then all of its text is sent.
+            Why the answer has ended, if it has.
 
         Raises:
             HoldfastError: If no token can be chosen.
@@ -238,35 +243,17 @@ class Run:
         asked.tokens += 1
         if asked.first is None:
             asked.first = time.monotonic()
-        bare = self._tokens == 1 and asked.grammar is None
-        piece = self._vocabulary.piece(chosen.token, after=asked.prompt[-1] if bare else None)
-        if self._tokens == 1:
-            self._counting.reset()  # it has counted the prompt
-        if chosen.ranked is not None:
-            self._note(chosen.token, chosen.ranked, piece)
-        text = self._text.push(piece)
-        if self._text.stopped:
-            return self._finish(link.Ending.STOP, text)
+        stopped = self._speech.add(chosen)
+        if not self._speech.waiting:
+            asked.emit(self._speech)
+        if stopped:
+            return self._finish(link.Ending.STOP)
         if self._tokens >= asked.most:
-            return self._finish(link.Ending.LENGTH, text)
-        if text:
-            self._send(text)
+            return self._finish(link.Ending.LENGTH)
         return None
 
-    def _note(self, token: int, ranked: Ranked, piece: bytes) -> None:
-        self._entries.append(logprobs.entry(self._vocabulary, token, ranked, self._characters))
-        self._characters += len(self._counting.decode(piece))
-
-    def _finish(self, ending: link.Ending, text: str = "") -> link.Ending:
-        text += self._text.finish()
-        if self._text.stopped:  # the tokens of the stop string go with it
-            end = self._sent + len(text)
-            self._entries = [entry for entry in self._entries if entry.offset < end]
-        if text or self._entries:
-            self._send(text)
+    def _finish(self, ending: link.Ending) -> link.Ending:
+        self._speech.end()
+        if not self._speech.waiting:
+            self.asked.emit(self._speech)
         return ending
-
-    def _send(self, text: str) -> None:
-        self.asked.emit(link.Piece(self.asked.request.id, self.choice, text, tuple(self._entries)))
-        self._sent += len(text)
-        self._entries.clear()

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from holdfast.canonical import Json
     from holdfast.serving.engine.asked import Asked
     from holdfast.serving.engine.embedqueue import Embedding
+    from holdfast.serving.engine.speech import Speech
     from holdfast.serving.measured import Measured
     from holdfast.serving.spec import Limits, ModelSpec
 
@@ -96,6 +97,7 @@ class Host:
                 budget=budget,
                 flush=self._flush,
                 stepped=self._stepped,
+                due=self._due,
                 kept=kept,
             )
             opened.callback(lambda: self._lanes.close(faults.stopped()))
@@ -258,6 +260,10 @@ class Host:
             one()
         return going
 
+    def _due(self) -> bool:
+        """Whether somebody waits for something else than answers: a call from another thread, texts, embeddings."""
+        return bool(self._inbox) or self._stopping or self._embeddings.busy or self._outbox.due
+
     def _stepped(self) -> None:
         """Note that a step has ended, and send what is due."""
         self._outbox.pace()
@@ -268,7 +274,7 @@ class Host:
         self._outbox.flush()
         self._since = time.monotonic()
 
-    def _emit(self, event: link.Event | link.Failed) -> None:
+    def _emit(self, event: link.Event | link.Failed | Speech) -> None:
         """Take what a request's computation gave; only in the computing thread."""
         if isinstance(event, link.Failed):
             self._outbox.flush()  # in the order in which it happened

@@ -58,6 +58,7 @@ class Lanes:
         budget: Bytes of memory that it may take.
         flush: Sends what was emitted; called before what takes longer than a step.
         stepped: Called after every step.
+        due: Tells whether the computing thread has to do something else than answers.
         kept: What was measured of the model before.
 
     Raises:
@@ -74,6 +75,7 @@ class Lanes:
         budget: int,
         flush: Callable[[], None],
         stepped: Callable[[], None],
+        due: Callable[[], bool],
         kept: Measured | None = None,
     ) -> None:
         self.measured: Measured | None = (
@@ -87,6 +89,7 @@ class Lanes:
         self._budget = budget
         self._flush = flush
         self._stepped = stepped
+        self._due = due
         self._places: dict[str, _Place] = {}
         self._gone = 0  # tokens computed by contexts that were given up
         self._widths: Widths | None = None
@@ -236,8 +239,9 @@ class Lanes:
                 default=None,
             )
         worked = False
+        only = before is None and sum(not place.idle for place in self._places.values()) == 1
         for place in list(self._places.values()):
-            if self._guard(place, lambda lane: lane.step(before)):
+            if self._guard(place, lambda lane: lane.step(before, only=only)):
                 worked = True
                 self._stepped()
         self._leave()
@@ -304,6 +308,7 @@ class Lanes:
             threads=self._threads.count,
             keep=self._limits.keep_seconds,
             flush=self._flush,
+            due=self._due,
         )
         return place.lane
 

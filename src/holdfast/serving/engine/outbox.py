@@ -1,9 +1,9 @@
 """What the computing thread has to tell the front, gathered between two frames.
 
 A frame wakes the front, which wakes the client; where a step takes less than a millisecond, doing that for every token would take
-the cores from the computation. So texts of one answer that come shortly after one another go as one. Invariants: events of one
-answer are sent in the order in which they were put; a text waits for others no longer than ``PACE`` and one step, an end for
-nobody; joined texts are the texts that were put. Belongs to one thread.
+the cores from the computation. So the words of an answer that come shortly after one another go as one text. Invariants: events of
+one answer are sent in the order in which they were put; words wait for others no longer than ``PACE`` and one step, an end for
+nobody. Belongs to one thread.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ import time
 from typing import TYPE_CHECKING
 
 from holdfast.serving import link
+from holdfast.serving.engine.speech import Speech
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 PACE = 0.002  # seconds between two frames of texts; no one sees less
 
@@ -32,44 +33,48 @@ class Outbox:
     ) -> None:
         self._send = send
         self._clock = clock
-        self._events: list[link.Event] = []
-        self._texts: dict[
-            tuple[int, int], int
-        ] = {}  # where the text of a choice is that others may be joined to
+        self._waiting: list[link.Event | Speech] = []
         self._ends = False  # whether an end is among them
         self._sent = -PACE
 
-    def put(self, event: link.Event) -> None:
-        """Take an event.
+    def put(self, event: link.Event | Speech) -> None:
+        """Take an event, or the words of a choice; what is said until they are sent goes with them.
 
         Args:
-            event: A text, or an end.
+            event: A text, an end, or words that do not wait here yet.
         """
-        if not isinstance(event, link.Piece):
+        if isinstance(event, Speech):
+            event.waiting = True
+        elif not isinstance(event, link.Piece):
             self._ends = True
-            self._events.append(event)
-            self._texts.clear()  # nothing is put before an end that came after it
-            return
-        key = event.id, event.choice
-        place = self._texts.setdefault(key, len(self._events))
-        if place == len(self._events):
-            self._events.append(event)
-            return
-        before = self._events[place]
-        if isinstance(before, link.Piece):
-            joined = before.text + event.text
-            self._events[place] = link.Piece(*key, joined, before.logprobs + event.logprobs)
+        self._waiting.append(event)
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time to send what there is."""
+        return bool(self._waiting) and (self._ends or self._clock() - self._sent >= PACE)
 
     def pace(self) -> None:
         """Send what there is if it is time."""
-        if self._events and (self._ends or self._clock() - self._sent >= PACE):
+        if self.due:
             self.flush()
 
     def flush(self) -> None:
         """Send what there is."""
-        if not self._events:
+        if not self._waiting:
             return
-        events, self._events = tuple(self._events), []
-        self._texts.clear()
-        self._ends, self._sent = False, self._clock()
-        self._send(link.Events(events))
+        events = tuple(self._said())
+        self._waiting.clear()
+        self._ends = False
+        if events:
+            self._sent = self._clock()
+            self._send(link.Events(events))
+
+    def _said(self) -> Iterator[link.Event]:
+        for event in self._waiting:
+            if not isinstance(event, Speech):
+                yield event
+                continue
+            event.waiting = False
+            if (piece := event.take()) is not None:
+                yield piece

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from holdfast.serving.engine.llama import Weights
+    from holdfast.serving.engine.speech import Speech
     from holdfast.serving.spec import Limits
 
 
@@ -64,7 +65,7 @@ class Reception:
         self,
         request: link.Generate,
         received: float,
-        emit: Callable[[link.Event | link.Failed], None],
+        emit: Callable[[link.Event | link.Failed | Speech], None],
     ) -> Asked:
         """Read a request for answers.
 

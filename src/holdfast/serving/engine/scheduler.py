@@ -48,6 +48,7 @@ class Lane:
         threads: That compute, to count processor time.
         keep: Seconds that what an idle sequence holds is kept.
         flush: Sends what was emitted; called around what takes longer than a step.
+        due: Tells whether the computing thread has to do something else than answers.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Lane:
         threads: int,
         keep: float,
         flush: Callable[[], None],
+        due: Callable[[], bool],
     ) -> None:
         self._weights = weights
         self._context = context
@@ -66,6 +68,7 @@ class Lane:
         self._threads = threads
         self._keep = keep
         self._flush = flush
+        self._due = due
         self._slots = Slots(context.sequences, copies=context.copies)
         self._running: list[Run] = []
         self.waiting: FairQueue[Job] = FairQueue()
@@ -146,11 +149,13 @@ class Lane:
         """
         self._wipe(self._slots.stale(now - self._keep))
 
-    def step(self, before: float | None = None) -> bool:
+    def step(self, before: float | None = None, *, only: bool = False) -> bool:
         """Do one step; see the module's description.
 
         Args:
             before: Since when another lane waits for memory; none may begin here while all came later.
+            only: Whether no other lane has anything to do. Then more steps of the same answers follow until something else is due,
+                so that what only matters from time to time is not looked at for each token.
 
         Returns:
             False if there is nothing to do.
@@ -163,9 +168,14 @@ class Lane:
         self.used = time.monotonic()
         self._prefill()
         ready = {run.slot.number: run for run in self._running if run.prefilled}
-        for step in steps(sorted(ready), self._widths):
-            self._decode(step, ready)
-        return True
+        plan = steps(sorted(ready), self._widths)
+        under_way = len(self._running)
+        more = only and not self.waiting and len(ready) == under_way
+        while True:
+            for step in plan:
+                self._decode(step, ready)
+            if not more or len(self._running) != under_way or self._due():
+                return True
 
     def _drop(self) -> None:
         now = time.monotonic()
