@@ -164,7 +164,7 @@ class Soak:
                     await asyncio.sleep(PAUSE)  # that the worker is gone was not noticed yet
             load.address = str(told["address"])
         async with asyncio.timeout(START_SECONDS):
-            while len(self.acked) < before + GOES_ON:  # noqa: ASYNC110 - the clients tell nobody
+            while len(self.acked) < before + GOES_ON or not self.acked.of_each:  # noqa: ASYNC110 - the clients tell nobody
                 await asyncio.sleep(PAUSE)
 
     async def _look(self) -> None:

@@ -33,6 +33,11 @@ class Acked:
     def __len__(self) -> int:
         return len(self.scrubs) + len(self.reads) + len(self.asked) + len(self.answered)
 
+    @property
+    def of_each(self) -> bool:
+        """Whether there is something of each kind."""
+        return all((self.scrubs, self.reads, self.asked, self.answered))
+
 
 class Load:
     """Clients of one daemon's life.

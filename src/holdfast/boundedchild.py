@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import resource
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,7 +26,8 @@ if TYPE_CHECKING:
 
 EXHAUSTED = 77  # the exit code of a child that ran out of memory in an orderly way
 LAST_WORDS = 400  # bytes of what a failed child said that are told
-WAIT = 2  # times its processor time that a child may take by the clock
+START = 60  # seconds by the clock until a child has begun; a tenth of one when idle, a loaded machine may need long …
+WAIT = 2  # … and times its processor time that it may take on top
 ENVIRONMENT = {"LANG": "C.UTF-8", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
@@ -58,7 +61,7 @@ def ask(
         module: The module that it runs, which calls ``serve``.
         order: What is asked.
         memory: Bytes of memory that it may take.
-        seconds: Processor time that it may take.
+        seconds: Processor time that it may take once it has begun.
         most: Bytes that its answer may have.
         handles: Open files that it inherits.
 
@@ -78,12 +81,14 @@ def ask(
             cwd="/",
         )
         try:
-            child.communicate(document, timeout=WAIT * seconds)
+            child.communicate(document, timeout=START + WAIT * seconds)
         except (subprocess.TimeoutExpired, BrokenPipeError):
             pass
         finally:
             child.kill()  # nothing if it has ended
             child.wait()
+            if child.stdin is not None:
+                child.stdin.close()  # nothing unless it did not read its order
         answer.seek(0)
         data = answer.read(most + 1)
         faults.seek(max(0, faults.seek(0, 2) - LAST_WORDS))
@@ -103,7 +108,7 @@ def serve(answer: Callable[[dict[str, Json]], Json], *, memory: int, written: in
     order = json.loads(sys.stdin.buffer.read())
     for limit, most in (
         (memory, order.pop("memory")),
-        (resource.RLIMIT_CPU, order.pop("seconds")),
+        (resource.RLIMIT_CPU, order.pop("seconds") + math.ceil(time.process_time())),
         (resource.RLIMIT_FSIZE, written),
         (resource.RLIMIT_CORE, 0),
     ):

@@ -16,7 +16,7 @@ from holdfast.media import request as documents
 from holdfast.report import folder, verify
 from holdfast_tui.app import HoldfastApp
 
-from .seeing import fill, forget, read_to_the_end, seen, until, until_seen, until_told
+from .seeing import fill, forget, leave, read_to_the_end, seen, until, until_seen, until_told
 
 if TYPE_CHECKING:
     from textual.pilot import Pilot
@@ -67,7 +67,7 @@ async def test_a_medium_in_volumes_is_collected_admitted_receipted_and_rolled_ba
         await pilot.press("i")
         await until_seen(pilot, f"Insert volume 1 of {count}.")
         assert str(inserted[1])[-20:] in seen(pilot.app)
-        await pilot.press("escape")
+        await leave(pilot)
         for medium in inserted[2:]:
             await take_in(pilot, medium, "Insert volume 1 of")
         await take_in(pilot, inserted[0], "waits for a second administrator")
@@ -112,7 +112,7 @@ async def test_a_set_that_is_not_complete_is_given_up(daemon, volumes):
         await until_seen(pilot, "collecting 1/")
         await pilot.press("d")
         await until_seen(pilot, "Give up import")
-        await pilot.press("escape")
+        await leave(pilot)
         assert daemon.state.staged
         await pilot.press("d")
         assert "removed from quarantine" in await read_to_the_end(pilot)
@@ -138,7 +138,7 @@ async def test_what_inspection_refuses_is_told_with_every_finding(daemon, press,
         for one in listed:
             assert f"({one['key']})" in seen(pilot.app)
             assert one["sentence"].split()[0] in seen(pilot.app)
-        await pilot.press("escape")
+        await leave(pilot)
         await pilot.press("a")
         await until_told(pilot, "No import is waiting.")
 

@@ -154,7 +154,7 @@ async def test_a_witness_is_added_asked_by_file_and_by_codes_and_its_answer_take
         await pilot.press("c")
         await until(pilot, lambda: isinstance(pilot.app.screen, Codes))
         cut = await scanned(pilot, len(pilot.app.screen._codes))
-        await pilot.press("escape")
+        await leave(pilot)
         later = cosign("\n".join(cut).encode())
         assert later > size
         await pilot.press("t")

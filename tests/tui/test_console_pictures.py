@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from textual.widgets import Input
 
 from holdfast.keys import person
 from holdfast.paths import Home
@@ -98,6 +99,7 @@ def _app(who: str, **how: bool) -> HoldfastApp:
 def _terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setattr(Input, "cursor_blink", False)  # a picture that is taken later is the same
 
 
 def _come_to(who: str, steps: Sequence[str]) -> Callable[[Pilot[None]], object]:

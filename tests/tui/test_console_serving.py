@@ -76,7 +76,7 @@ async def test_a_key_is_made_shown_once_read_and_revoked(daemon):
         forget(pilot.app)
         await pilot.press("x")
         await until_told(pilot, "select one that is not revoked")
-        await pilot.press("escape")
+        await leave(pilot)
         await sit_down(pilot, "aude")
         await pilot.press("n")
         await until_told(pilot, "needs the role")

@@ -98,6 +98,26 @@ async def test_what_the_log_does_not_take_goes_with_the_next_count():
     assert len(record.taken) == 1
 
 
+async def test_a_count_that_is_on_its_way_to_the_log_is_waited_for():
+    taken, asked, ready = [], asyncio.Event(), asyncio.Event()
+
+    async def record(tally, _seconds):
+        asked.set()
+        await ready.wait()
+        taken.append(tally.count)
+
+    counted = Counted(record, lambda: 0.0)
+    counted.add("why")
+    await asked.wait()
+    closing = asyncio.create_task(counted.close())
+    for _ in range(9):
+        counted.add("why")
+        await asyncio.sleep(0)
+    ready.set()
+    await closing
+    assert taken == [1, 9]
+
+
 async def test_while_it_is_paused_nothing_is_handed_in_and_nothing_lost():
     record = Record()
     counted = Counted(record, lambda: 0.0)

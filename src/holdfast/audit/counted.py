@@ -81,6 +81,7 @@ class Counted:
         """Put the last count on the record, and stop."""
         self._paused = True
         if self._task is not None:
-            self._task.cancel()
+            async with self._recording:  # a count that is on its way to the log gets there
+                self._task.cancel()
             await asyncio.wait({self._task})
         await self.flush()

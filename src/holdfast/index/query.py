@@ -32,6 +32,7 @@ MAX_CELL = 66_000  # characters of one cell; an event's params fit
 MAX_SECONDS = 10.0  # of one statement
 MAX_NODES = 20_000  # nodes of a statement's syntax tree
 _FETCH = 256  # rows taken from DuckDB at once
+_AGAIN = 0.2  # seconds between two interruptions of a statement whose time is over
 _DAMAGE = (duckdb.IOException, duckdb.FatalException, duckdb.SerializationException)
 # Functions that make rows of what they are given. All others read files, settings or raw memory.
 _TABLE_FUNCTIONS = frozenset({"range", "generate_series", "unnest", "repeat", "json_each", "json_tree"})
@@ -273,8 +274,11 @@ def answering(
         UntrustedRequest: If it fails or needs too much.
         IndexDamaged: If the database can't be read.
     """
-    timer = threading.Timer(seconds, connection.interrupt)
-    timer.start()
+    over = threading.Event()
+    limiter = threading.Thread(
+        target=_limit, args=(connection, seconds, over), name="index-limit", daemon=True
+    )
+    limiter.start()
     try:
         connection.execute("BEGIN TRANSACTION READ ONLY")
         head = connection.execute("SELECT origin, first, size, root FROM head").fetchall()
@@ -301,8 +305,16 @@ def answering(
             ) from error
         raise _refused("failed", str(error)) from error
     finally:
-        timer.cancel()
+        over.set()
+        limiter.join()  # an interruption that came later would meet whatever the connection does next
         _end(connection)
+
+
+def _limit(connection: duckdb.DuckDBPyConnection, seconds: float, over: threading.Event) -> None:
+    """Stop what runs when its time is over; again and again, for what has not begun to run is not interrupted."""
+    while not over.wait(seconds):
+        connection.interrupt()
+        seconds = _AGAIN
 
 
 def _end(connection: duckdb.DuckDBPyConnection) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import json
 import os
 import py_compile
@@ -43,7 +44,7 @@ else:
 
 def fill(folder, events=60):
     """A log of several segments: who founded it, then a daemon that denies, trains and stops."""
-    clock = iter(datetime(2026, 1, 2, tzinfo=UTC) + timedelta(seconds=number) for number in range(10_000))
+    clock = (datetime(2026, 1, 2, tzinfo=UTC) + timedelta(seconds=number) for number in itertools.count())
     log = Log.open(
         folder, origin=ORIGIN, signer=SIGNER, clock=lambda: (next(clock), "host"), segment_bytes=6_000
     )

@@ -35,6 +35,7 @@ class Broken(QuickDisk):
 
     def __init__(self):
         self.step, self.wanted, self.seen = "", lambda _count: False, 0
+        self.counting = threading.Lock()  # files are closed by several threads
 
     def fail(self, step, wanted):
         """Fail at a step wherever its count since now, from 0, is wanted."""
@@ -42,7 +43,8 @@ class Broken(QuickDisk):
 
     def meet(self, step):
         if step == self.step:
-            count, self.seen = self.seen, self.seen + 1
+            with self.counting:
+                count, self.seen = self.seen, self.seen + 1
             if self.wanted(count):
                 raise OSError(errno.EIO, os.strerror(errno.EIO))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 
 import pytest
 from tests.integration.audit.logbook import Book
@@ -37,7 +38,7 @@ def cursor(index):
     cursor.close()
 
 
-def ask(cursor, text, limit=100, seconds=5.0, **given):
+def ask(cursor, text, limit=100, seconds=60.0, **given):
     return query.sql(cursor, text, given, limit=limit, seconds=seconds)
 
 
@@ -134,14 +135,42 @@ def test_everything_else_is_refused_and_says_why(cursor, text):
     assert ask(cursor, "SELECT 1")["rows"] == [[1]]
 
 
+# Many seconds of work.
+COUNTING = "SELECT count(*) FROM range(1000000) a, range(5000) b WHERE hash(a.range, b.range) = 3"
+
+
 def test_a_long_statement_is_stopped(cursor):
     with pytest.raises(UntrustedRequest) as caught:
-        ask(
-            cursor,
-            "SELECT count(*) FROM range(1000000) a, range(1000000) b WHERE hash(a.range, b.range) = 3",
-            seconds=0.2,
-        )
+        ask(cursor, COUNTING, seconds=0.2)
     assert caught.value.key == "index.sql-time"
+
+
+class Late:
+    """A cursor that runs a statement only when its time is over already."""
+
+    def __init__(self, cursor):
+        self._cursor, self._over = cursor, threading.Event()
+
+    def __getattr__(self, name):
+        return getattr(self._cursor, name)
+
+    def interrupt(self):
+        self._cursor.interrupt()
+        self._over.set()
+
+    def execute(self, text, *given):
+        if "range" in text:
+            assert self._over.wait(60)
+        return self._cursor.execute(text, *given)
+
+
+def test_a_statement_that_began_after_its_time_is_stopped_too(cursor):
+    late = Late(cursor)
+    bound = query.check(cursor, COUNTING, {})
+    with pytest.raises(UntrustedRequest) as caught, query.answering(late, COUNTING, bound, 0.01) as answer:
+        answer.take(1)
+    assert caught.value.key == "index.sql-time"
+    assert ask(cursor, "SELECT 1")["rows"] == [[1]]
 
 
 def test_a_greedy_statement_is_stopped(cursor):

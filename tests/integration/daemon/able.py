@@ -22,7 +22,8 @@ SIZES = {
     "head_dim": 16,
     "torch_dtype": "float32",
 }
-STEPS = 9  # of a run, with a checkpoint at every third
+STEPS = 40  # of a run: enough that whoever hears of the first few finds it at work, however late that is
+CHECKPOINT = 3  # steps from one checkpoint to the next
 
 
 def rows() -> str:
@@ -46,7 +47,7 @@ def recipe(text: str, **changes: str) -> str:
     """Change the tests' recipe so that it takes ``STEPS``, keeps checkpoints and hashes states on the way."""
     found = {
         "\nsteps = 4": f"\nsteps = {STEPS}",
-        "checkpoint_every = 10": "checkpoint_every = 3\nstate_every = 2",
+        "checkpoint_every = 10": f"checkpoint_every = {CHECKPOINT}\nstate_every = 2",
         'path = "rows.jsonl"': 'path = "rows.jsonl"\nheldout = 0.4',
         **changes,
     }

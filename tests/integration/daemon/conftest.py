@@ -342,12 +342,18 @@ class Place:
     pairs: dict[str, KeyPair]
     keys: Path
     uids: dict[str, int] = field(default_factory=dict)
-    audit: dict[str, int] = field(default_factory=dict)  # of the site document, as the next
+    # Of the site document, as the next. No heartbeat comes between two looks at the log, however long a test takes.
+    audit: dict[str, int] = field(default_factory=lambda: {"heartbeat_seconds": 3600})
     energy: dict[str, float] = field(default_factory=dict)
 
     @property
     def home(self) -> Home:
         return Home(self.folder / "home")
+
+    @property
+    def gate(self) -> Path:
+        """The file for which the imports of a daemon that holds them wait."""
+        return self.folder / "gate"
 
     def __post_init__(self) -> None:
         self.media_root = self.folder / "media"
@@ -469,9 +475,9 @@ class Place:
             yield client
 
     def hold(self) -> subprocess.Popen[str]:
-        """Start a daemon of its own whose trainings go on until they are stopped."""
+        """Start a daemon of its own whose trainings go on until they are stopped, and whose imports wait for the gate."""
         daemon = subprocess.Popen(
-            [sys.executable, str(HOLDING), str(self.home.root)],
+            [sys.executable, str(HOLDING), str(self.home.root), str(self.gate)],
             env=self.environment(),
             stdout=subprocess.PIPE,
             text=True,

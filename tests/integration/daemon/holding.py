@@ -1,16 +1,22 @@
-"""A daemon whose trainings go on until they are stopped: a real confined worker waits in the trainer's place."""
+"""A daemon whose work goes on until it is told otherwise: HOME, and GATE.
+
+In the trainer's place a real confined worker waits until it is stopped; an import that has told of its progress waits until there
+is a file GATE.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from pathlib import Path
 
-from holdfast.daemon import process, workbench
+from holdfast.daemon import imports, process, workbench
 from holdfast.paths import Home
 from holdfast.training import manifest
 
-_run_worker = workbench.run_worker
+_run_worker, _take_in = workbench.run_worker, imports.importer.take_in
+GATE = Path(sys.argv[2])
 
 
 async def run_worker(services, job, kind, order, **rest):
@@ -34,5 +40,14 @@ async def run_worker(services, job, kind, order, **rest):
     }
 
 
-workbench.run_worker = run_worker
+def take_in(verified, store, stage, progress, cancelled):
+    def told(step, done, total):
+        progress(step, done, total)
+        while not GATE.exists():
+            time.sleep(0.01)
+
+    return _take_in(verified, store, stage, told, cancelled)
+
+
+workbench.run_worker, imports.importer.take_in = run_worker, take_in
 asyncio.run(process.run(Home(Path(sys.argv[1])), lambda: print("ready", flush=True)))  # noqa: T201 - the sign that tests wait for

@@ -222,4 +222,4 @@ async def application(daemon, address: str) -> httpx.AsyncClient:
         body = {"tenant": "clinic", "level": "internal"}
         secret = (await client.call("POST", "/v1/serving/keys", body))["secret"]
     headers = {"authorization": f"Bearer {secret}"}
-    return httpx.AsyncClient(base_url=address, headers=headers, timeout=60)
+    return httpx.AsyncClient(base_url=address, headers=headers, timeout=120)

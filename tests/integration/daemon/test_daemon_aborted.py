@@ -20,10 +20,11 @@ SHORT = {
     "max_tokens": 4,
     "temperature": 0,
 }
-MANY = 16  # answers of up to 450 tokens each, which take seconds; four times as many find a place
+MANY = 64  # answers of 450 tokens each: as many as find a place at once, so that they take long
 LONG = {
     "model": "tiny",
-    "prompt": ["Hello"] * MANY,
+    "prompt": ["Hello"] * (MANY // 8),
+    "n": 8,
     "max_tokens": 450,
     "temperature": 1.0,
     "stream": True,
@@ -41,10 +42,12 @@ async def test_streams_that_break_off_are_recorded_as_cancelled_with_what_they_t
     address = (await serve(daemon))["address"]
     async with await application(daemon, address) as client:
         # A client that closes in the middle of a stream, and one in the middle of several choices.
-        for body in (LONG, LONG | {"prompt": ["Hello"] * (MANY // 8), "n": 8}):
+        one_each = {"prompt": ["Hello"] * (MANY // 4), "n": 1}
+        for count, body in enumerate((LONG | one_each, LONG), 1):
             async with client.stream("POST", TEXT, json=body) as stream:
                 assert stream.status_code == 200
                 await anext(stream.aiter_lines())
+            await daemon.until("answer.cancelled", count)  # and its place is free
         # One that goes before it has heard anything: its socket is closed once the intent is on the record.
         where = urlsplit(address)
         data = json.dumps(LONG | {"stream": False}).encode()

@@ -224,7 +224,7 @@ asyncio.run(work())
 
 def die(home):
     """Collect in a process that kills itself once the first artefact is removed; gives its exit code."""
-    return subprocess.run([sys.executable, "-c", DYING, str(home)], check=False, timeout=60).returncode
+    return subprocess.run([sys.executable, "-c", DYING, str(home)], check=False, timeout=240).returncode
 
 
 async def test_a_removal_that_was_cut_short_is_finished_at_the_next_start(stocked, line):

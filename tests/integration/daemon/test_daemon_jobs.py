@@ -8,6 +8,7 @@ import re
 import signal
 import time
 
+import psutil
 import pytest
 
 from holdfast.artefact import Kind
@@ -162,7 +163,7 @@ async def test_a_run_that_was_stopped_is_taken_up_and_says_who_stopped_it(stocke
         shown = await training.show(olga, str(again))
         assert (shown["state"], shown["discarded"], shown["resumable"]) == ("cancelled", True, False)
     held.send_signal(signal.SIGTERM)
-    assert held.wait(30) == 0
+    assert held.wait(120) == 0
     async with stocked.open() as daemon:
         assert daemon.events("train.run.cancelled")[0].params["by"] == "olga"
         assert daemon.events("train.discarded")[0].params["run"] == again
@@ -179,7 +180,7 @@ async def test_a_daemon_that_is_told_to_stop_interrupts_jobs_and_tells_who_follo
         held.send_signal(number)
         entries = [first, *await _all(follower)]
     assert entries[-1]["error"]["key"] == "job.interrupted"
-    assert held.wait(30) == 0
+    assert held.wait(120) == 0
     async with stocked.open() as daemon:
         assert daemon.events("train.run.interrupted")[0].cause == job
         assert daemon.actions()[-2] == "daemon.stopped"
@@ -222,7 +223,7 @@ def test_ctrl_c_leaves_a_run_going_and_says_how_to_see_it_again(stocked):
             assert first, "no step was told"
         os.killpg(client.pid, signal.SIGINT)
         rest = client.stderr.read()
-    assert client.wait(30) == 130, rest
+    assert client.wait(120) == 130, rest
     job = int(re.search(r"Job (\d+) goes on", rest)[1])
     assert f"train follow {job}" in rest
     assert "Stopped" not in rest  # it was left, not stopped
@@ -286,23 +287,25 @@ def test_no_name_leads_to_another_route(stocked):
 
 def children(pid):
     """The processes beneath a daemon, as soon as there are any: a worker starts after its job is on the record."""
-    import psutil
-
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not (found := psutil.Process(pid).children(recursive=True)):
         assert time.monotonic() < deadline, "no worker was started"
         time.sleep(0.01)
     return found
 
 
-def test_down_ends_a_daemon_and_its_workers(stocked, held):
-    import psutil
+def lives(process):
+    """Whether a process runs; one that nobody has waited for may go away while it is looked at."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
+
+def test_down_ends_a_daemon_and_its_workers(stocked, held):
     asyncio.run(begin(stocked))
     workers = children(held.pid)
     assert stocked.told("down") == {"stopped": held.pid}
-    assert held.wait(30) == 0
-    assert not [
-        worker for worker in workers if worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE
-    ]
+    assert held.wait(120) == 0
+    assert not [worker for worker in workers if lives(worker)]
     assert not stocked.home.socket.exists()

@@ -132,20 +132,30 @@ async def test_a_home_whose_log_was_lost_does_not_begin_anew(place, media):
     assert caught.value.key == "log.lost"
 
 
-def test_ctrl_c_leaves_an_import_going(stocked, press, media):
-    """The client is interrupted as soon as it shows progress; the daemon's own work goes on to its end."""
-    medium = stocked.insert(
-        press.publish("large", version="5", previous=media.first, size=40_000_000), "large"
-    )
-    stocked.run("up")
+@pytest.fixture
+def held(stocked):
+    """A daemon of its own whose imports wait in the middle."""
+    daemon = stocked.hold()
+    yield daemon
+    daemon.kill()
+    daemon.wait()
+    daemon.stdout.close()
+
+
+@pytest.mark.usefixtures("held")
+def test_ctrl_c_leaves_an_import_going(stocked, media):
+    """The client is interrupted once it shows progress; the daemon's own work goes on to its end."""
+    medium = stocked.insert(media.second, "second")
     client = stocked.interruptible("bundle", "import", str(medium), who="alice")
     with client.stderr:
-        client.stderr.readline()
+        assert client.stderr.readline()
         os.killpg(client.pid, signal.SIGINT)
         rest = client.stderr.read()
-    assert client.wait(30) == 130, rest
+    assert client.wait(120) == 130, rest
     job = int(re.search(r"Job (\d+) goes on", rest)[1])
     assert f"bundle show {job}" in rest
+    assert [one["job"] for one in stocked.told("status")["jobs"]] == [job]
+    stocked.gate.touch()
 
     async def finish():
         async with stocked.session("alice") as alice:

@@ -72,7 +72,7 @@ def test_a_second_daemon_on_one_home_is_refused_and_the_first_goes_on(founded):
     assert founded.told("doctor")["daemon"] == first
     os.kill(first, signal.SIGKILL)
     with suppress(psutil.NoSuchProcess):
-        psutil.Process(first).wait(60)
+        psutil.Process(first).wait(120)
     assert (
         told(founded.run("status", "--json", code=5))["key"] == "daemon.unreachable"
     )  # its socket is still there
@@ -267,7 +267,12 @@ def modules(statement):
     """List the packages that a statement drags into a fresh interpreter."""
     script = f"{statement}\nimport sys, json\nprint(json.dumps(sorted({{name.split('.')[0] for name in sys.modules}})))"
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True, env=os.environ
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=True,
+        env=os.environ,
     )
     return set(json.loads(done.stdout))
 

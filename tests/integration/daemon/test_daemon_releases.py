@@ -67,7 +67,7 @@ async def rollback(daemon, who="olga", **body):
 
 async def idle(daemon):
     """Wait until nothing runs any more that is not served."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         while daemon.services.serving.deployment.retiring:  # noqa: ASYNC110 - it tells nobody
             await asyncio.sleep(0.05)
 

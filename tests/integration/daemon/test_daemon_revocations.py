@@ -108,7 +108,7 @@ async def application(daemon, address):
         body = {"tenant": "clinic", "level": "internal"}
         secret = (await client.call("POST", "/v1/serving/keys", body))["secret"]
     headers = {"authorization": f"Bearer {secret}"}
-    return httpx.AsyncClient(base_url=address, headers=headers, timeout=60)
+    return httpx.AsyncClient(base_url=address, headers=headers, timeout=120)
 
 
 def later(daemon, **passed):
@@ -235,7 +235,7 @@ async def test_two_people_may_lift_it_for_a_time_and_it_ends_by_itself(daemon, n
 
         monkeypatch.setattr(daemon.services.serving, "withdraw", withdraw)
         watching = asyncio.create_task(revocations.watch(daemon.services, every=0.01))
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             await stopped.wait()
         watching.cancel()
         reply = await client.post("/v1/chat/completions", json=CHAT)

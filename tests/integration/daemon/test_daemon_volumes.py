@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import threading
 
 import pytest
 
@@ -103,10 +104,24 @@ async def test_a_collecting_set_is_discarded_by_request_or_manifest(daemon, inse
     assert again["present"] == [2]
 
 
-async def test_of_two_imports_of_one_medium_at_once_one_is_told_of_the_other(daemon, inserted):
+async def test_of_two_imports_of_one_medium_at_once_one_is_told_of_the_other(daemon, inserted, monkeypatch):
+    real, refused = imports.importer.take_in, threading.Event()
+
+    def after_the_other(*arguments):  # neither is over before the other has begun
+        assert refused.wait(120)
+        return real(*arguments)
+
+    monkeypatch.setattr(imports.importer, "take_in", after_the_other)
+
+    async def end(client, job):
+        try:
+            return await client.finish(job)
+        finally:
+            refused.set()
+
     async with daemon.session("alice") as client:
         jobs = [await operations.start_import(client, medium) for medium in inserted[:2]]
-        ended = await asyncio.gather(*(client.finish(job) for job in jobs), return_exceptions=True)
+        ended = await asyncio.gather(*(end(client, job) for job in jobs), return_exceptions=True)
     lost = [one for one in ended if isinstance(one, Conflict)]
     assert len(lost) == 1
     assert lost[0].key == "bundle.importing"

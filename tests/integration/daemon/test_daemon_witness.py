@@ -273,7 +273,7 @@ def test_the_device_needs_no_daemon_and_no_library_of_the_site(site):
         "--out",
         str(site.answer),
     ]
-    subprocess.run([sys.executable, "-c", script, *words], check=True, timeout=60, capture_output=True)
+    subprocess.run([sys.executable, "-c", script, *words], check=True, timeout=240, capture_output=True)
     site.bring()
 
 

@@ -8,6 +8,7 @@ import os
 import secrets
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,7 @@ class FailingDisk(QuickDisk):
     def __init__(self) -> None:
         self.step, self.after, self.number, self.lasting = "", -1, 0, True
         self.counts: dict[str, int] = {}
+        self._lock = threading.Lock()  # of several threads that copy none is miscounted
 
     def fail(self, step: str, after: int, number: int, *, lasting: bool) -> None:
         self.counts.clear()
@@ -52,7 +54,8 @@ class FailingDisk(QuickDisk):
         self.after = -1
 
     def meet(self, step: str) -> None:
-        count = self.counts[step] = self.counts.get(step, 0) + 1
+        with self._lock:
+            count = self.counts[step] = self.counts.get(step, 0) + 1
         if (
             step == self.step
             and self.after >= 0

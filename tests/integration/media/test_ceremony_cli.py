@@ -550,7 +550,7 @@ def test_an_interrupted_signer_leaves_the_file_whole(desk):
         env={**os.environ},
         capture_output=True,
         check=False,
-        timeout=60,
+        timeout=300,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     assert done.returncode == 130, done.stderr

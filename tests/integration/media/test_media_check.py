@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from scripts.crafted import documents, gguffile, tensors
 
+from holdfast import boundedchild
 from holdfast.errors import NotFound
 from holdfast.media import check as checking
 
@@ -81,6 +82,25 @@ def test_a_file_that_takes_too_long_is_a_finding(tmp_path):
     lines = b'{"a":{"b":{"c":[1,2,3,4,5,6,7,8,9,0]}}}\n' * 600_000
     found = checking.check(write(tmp_path, {"good.md": PROSE, "lines.jsonl": lines}), seconds=1)
     assert [keys(one) for one in found] == [[], ["check.limits"]]
+
+
+def test_a_child_has_its_time_once_it_has_begun(tmp_path, monkeypatch):
+    """A loaded machine takes long to start one; that speaks against no file."""
+    monkeypatch.setattr(boundedchild, "WAIT", 0)
+    assert keys(checking.check(write(tmp_path, {"good.md": PROSE}))[0]) == []
+    slow = (
+        "import resource, time\n"
+        "from holdfast import boundedchild\n"
+        "def work(until):\n"
+        "    while time.process_time() < until: pass\n"
+        "work(1.2)\n"
+        "boundedchild.serve(lambda order: work(1.5) or order, memory=resource.RLIMIT_AS, written=2**20)\n"
+    )
+    order = json.dumps({"memory": 2**31, "seconds": 1, "any": "order"})
+    done = subprocess.run(
+        [sys.executable, "-c", slow], input=order, check=False, capture_output=True, text=True, timeout=300
+    )
+    assert (done.returncode, json.loads(done.stdout or "null")) == (0, {"any": "order"})
 
 
 @pytest.mark.parametrize(
@@ -208,7 +228,7 @@ def test_a_configuration_is_compared_with_its_weights(tmp_path):
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "holdfast.cli", "media", "check", *map(str, arguments)]
-    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=300)
 
 
 def test_the_command_ends_with_what_it_found(tmp_path):

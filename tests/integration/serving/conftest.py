@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import resource
 import threading
 
 import pytest
 from tests.integration.serving.stack import ENGINE, Front, Puppet, make_settings
+
+from holdfast.serving.front import house
+from holdfast.serving.quota import DAY, Quotas
 
 
 @pytest.fixture(scope="session")
@@ -122,6 +126,21 @@ def puppet(front):
     moved = Puppet(front)
     yield moved
     moved.close()
+
+
+@pytest.fixture
+def noon(monkeypatch):
+    """Quotas of tokens are counted at noon, which it stays: no day ends during a test."""
+    monkeypatch.setattr(house, "Quotas", lambda monotonic, _wall: Quotas(monotonic, lambda: 20_000.5 * DAY))
+
+
+@pytest.fixture
+def descriptors():
+    """Let this process have as many files and sockets as hundreds of connections need."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8192), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @pytest.fixture

@@ -347,7 +347,7 @@ def test_a_heavy_grammar_is_refused_or_followed_within_the_bounds(weights, gramm
                 break
     except UntrustedRequest as refusal:
         assert refusal.key == "serve.grammar"  # noqa: PT017 - either end is right
-    assert time.monotonic() - began < module.COMPILE_SECONDS + 2
+    assert time.monotonic() - began < module.COMPILE_SECONDS + 30
     assert max(spent, default=0) < 0.25
     assert answer(weights, grammars, Grammar(R, "ab"), 1) == ("ab", True)
 

@@ -12,7 +12,7 @@ import pytest
 from tests.integration.serving.stack import BODY, CHAT
 
 from holdfast.serving import link
-from holdfast.serving.front import server
+from holdfast.serving.front import life, server
 
 MARK = "Zq9-prompt-of-a-citizen"
 MODELS = "/v1/models"
@@ -145,8 +145,9 @@ def test_a_request_that_breaks_off_at_any_byte_leaves_at_most_one_pair(front, ne
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_who_goes_at_any_moment_of_an_answer_leaves_one_pair(front, new_puppet, stream):
+def test_who_goes_at_any_moment_of_an_answer_leaves_one_pair(front, new_puppet, stream, monkeypatch):
     """The client goes after the engine was asked, accepted, spoke, ended; and between."""
+    monkeypatch.setattr(life, "GRACE_SECONDS", 60.0)  # after it the engine would be told to stop once more
     puppet = new_puppet(front)
     steps = [
         lambda _: None,
@@ -173,6 +174,7 @@ def test_who_goes_at_any_moment_of_an_answer_leaves_one_pair(front, new_puppet, 
         assert len(pairs) * 2 + len(acts) == 2, (moment, pairs, acts)
 
 
+@pytest.mark.usefixtures("descriptors")
 def test_hundreds_that_say_nothing_keep_nobody_out(front):
     with contextlib.ExitStack() as idle:
         for _ in range(400):

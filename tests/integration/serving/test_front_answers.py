@@ -12,6 +12,7 @@ from tests.integration.serving.stack import BODY, CHAT, DIGESTS, ENGINE, UP, Pup
 
 from holdfast.errors import OperationFailed, UntrustedRequest
 from holdfast.serving import link
+from holdfast.serving.front import life
 from holdfast.serving.front.answer import Answer, Held
 from holdfast.serving.front.house import withdrawn
 from holdfast.serving.front.question import Outcome, Text
@@ -53,7 +54,7 @@ def test_an_answer_and_its_pair(front, puppet, pool):
     assert (asked.lane, asked.tenant, asked.most, asked.choices) == ("", "tax-office", 8, 1)
     assert 1700 < asked.seconds <= 1800
     puppet.answer(asked, "Good day")
-    found = reply.result(30)
+    found = reply.result(60)
     assert found.status_code == 200, found.text
     assert found.json()["choices"][0]["message"]["content"] == "Good day"
     assert found.json()["usage"]["prompt_tokens"] == 3
@@ -93,7 +94,7 @@ def test_if_the_log_refuses_the_engine_is_stopped_and_nothing_is_said(front, pup
     reply = pool.submit(post, front, BODY | {"stream": stream})
     asked = puppet.next()
     puppet.accept(asked)
-    found = reply.result(30)
+    found = reply.result(60)
     assert (found.status_code, found.json()["error"]["code"]) == (503, "not_recorded")
     assert "secret" not in found.text
     assert puppet.next(link.Cancel).id == asked.id
@@ -162,7 +163,7 @@ def test_what_an_answer_took_that_failed_counts(front, puppet, pool):
     puppet.words(asked, 3)
     took = link.Done(asked.id, 3, 2, 5, 700, 60, 81.5)
     puppet.say(link.Failed(asked.id, OperationFailed("serve.deadline", "Late.", remedy="Wait."), took))
-    assert reply.result(30).status_code == 503
+    assert reply.result(60).status_code == 503
     _, outcome = front.recorder.acts
     assert (outcome.action, outcome.cause, outcome.params["error"]) == ("answer.failed", 0, "serve.deadline")
     figures = {"completion_tokens": 5, "cached_tokens": 2, "processor_ms": 81.5}
@@ -174,7 +175,8 @@ def test_what_an_answer_took_that_failed_counts(front, puppet, pool):
     assert 'holdfast_completion_tokens_total{model="base"} 5.0' in shown
 
 
-def test_what_the_front_ends_itself_counts_what_its_engine_then_says(front, puppet, pool):
+def test_what_the_front_ends_itself_counts_what_its_engine_then_says(front, puppet, pool, monkeypatch):
+    monkeypatch.setattr("holdfast.serving.front.life.LAST_SECONDS", 60.0)
     reply = pool.submit(post, front, BODY | {"stream": True})
     asked = puppet.next()
     puppet.accept(asked)
@@ -184,7 +186,7 @@ def test_what_the_front_ends_itself_counts_what_its_engine_then_says(front, pupp
     assert puppet.next(link.Cancel).id == asked.id
     puppet.words(asked, 2)  # which nobody reads any more
     puppet.say(link.Events((link.Done(asked.id, 3, 1, 7, 20, 5, 40.5, cancelled=True),)))
-    text = reply.result(30).text
+    text = reply.result(60).text
     assert "It leaks." in text
     assert "w1" not in text
     _, outcome = front.recorder.acts
@@ -203,7 +205,7 @@ def test_vectors_that_fail_count_what_they_took(front, puppet, pool):
     puppet.accept(asked)
     why = OperationFailed("serve.compute", "It broke.", remedy="Again.")
     puppet.say(link.Failed(asked.id, why, link.Done(asked.id, 3, 0, 9, 0, 0, 1.25)))
-    assert reply.result(30).status_code == 500
+    assert reply.result(60).status_code == 500
     told = front.recorder.acts[-1].params
     assert (told["processor_ms"], told["completion_tokens"]) == (1.25, 0)
 
@@ -213,7 +215,7 @@ def test_processor_time_is_counted_to_fractions_of_vectors_too(front, puppet, po
     asked = puppet.next(link.Embed)
     puppet.accept(asked)
     puppet.say(link.Embedded(asked.id, ("AACAPw==",), 3, 0.25))
-    assert reply.result(30).status_code == 200
+    assert reply.result(60).status_code == 200
     assert front.recorder.acts[1].params["processor_ms"] == 0.25
     with front.http(front.cleared_text) as client:
         assert 'holdfast_processor_seconds_total{model="base"} 0.00025' in client.get("/metrics").text
@@ -265,7 +267,7 @@ def test_an_engine_that_dies_costs_only_those_in_flight(front, pool, new_puppet)
         front.until(lambda: len(front.recorder.acts) == 2)
         first.close()
         data += streamed(raw)
-    died = whole.result(30)
+    died = whole.result(60)
     assert (died.status_code, died.headers["retry-after"]) == (503, "5")
     last = json.loads(
         [line for line in data.split(b"\n") if line.startswith(b"data: ")][-1].removeprefix(b"data: ")
@@ -279,7 +281,7 @@ def test_an_engine_that_dies_costs_only_those_in_flight(front, pool, new_puppet)
     front.until(lambda: front.house.desk.active == 1)
     second = new_puppet(front)
     second.answer(second.next(), "again")
-    assert waiting.result(30).json()["choices"][0]["message"]["content"] == "again"
+    assert waiting.result(60).json()["choices"][0]["message"]["content"] == "again"
     with front.http(front.cleared_text) as client:
         assert 'holdfast_engine_deaths_total{model="base"} 1.0' in client.get("/metrics").text
 
@@ -291,7 +293,7 @@ def test_the_end_of_an_engine_that_was_replaced_takes_nothing_from_the_next(fron
     second = new_puppet(front, by_itself=1)
     assert post(front, BODY).status_code == 200
     first.answer(asked, "still")  # what it was asked it may end
-    assert before.result(30).status_code == 200
+    assert before.result(60).status_code == 200
     first.close()
     front.until(lambda: front.call(lambda: len(front.house.engines._all)) == 1)
     assert post(front, BODY).status_code == 200
@@ -339,7 +341,7 @@ def test_an_engine_that_says_what_nobody_asked_for_is_cut_off_as_if_it_had_died(
     assert asked.id == 1
     puppet.accept(asked)
     puppet.say(said)
-    assert reply.result(30).status_code == 503
+    assert reply.result(60).status_code == 503
     front.until(lambda: ENGINE not in front.house.engines.up)
     puppet.close()
     front.until(lambda: front.recorder.actions == ["answer", "answer.failed"])
@@ -358,7 +360,7 @@ def test_an_engine_that_says_more_than_an_answer_can_be_is_cut_off(front, pool, 
     front.until(lambda: front.recorder.actions == ["answer"])
     assert ENGINE in front.house.engines.up
     puppet.say(link.Events((link.Piece(asked.id, 0, pieces[-1]),)))
-    assert reply.result(30).status_code == 503
+    assert reply.result(60).status_code == 503
     front.until(lambda: ENGINE not in front.house.engines.up)
     puppet.close()
     assert front.recorder.actions == ["answer", "answer.failed"]
@@ -386,7 +388,7 @@ def test_an_answer_that_its_engine_gave_up_is_no_whole_one(front, puppet, pool):
     puppet.accept(asked)
     puppet.words(asked)
     puppet.done(asked, cancelled=True)
-    assert reply.result(30).status_code >= 500
+    assert reply.result(60).status_code >= 500
     assert front.recorder.actions == ["answer", "answer.cancelled"]
 
 
@@ -396,7 +398,7 @@ def test_an_engine_refuses_before_it_accepts_and_nothing_is_recorded(front, pupp
     puppet.say(
         link.Failed(asked.id, UntrustedRequest("serve.prompt-length", "Too long.", remedy="Send less."))
     )
-    found = reply.result(30)
+    found = reply.result(60)
     assert (found.status_code, found.json()["error"]["code"]) == (400, "serve.prompt-length")
     assert (front.recorder.acts, front.house.places.held) == ([], 0)
 
@@ -409,7 +411,7 @@ def test_an_engine_that_fails_after_it_accepted_is_on_the_record(front, puppet, 
     puppet.say(
         link.Failed(asked.id, UntrustedRequest("serve.grammar", "It ends nowhere.", remedy="Ask for less."))
     )
-    assert reply.result(30).status_code == 400
+    assert reply.result(60).status_code == 400
     assert front.recorder.actions == ["answer", "answer.failed"]
     assert front.recorder.acts[1].params["error"] == "serve.grammar"
     assert front.recorder.acts[1].payloads["answer"] == b"w0 "
@@ -435,7 +437,7 @@ def test_choices_and_batches_are_one_pair(front, puppet, pool):
     )
     puppet.done(first, 2, ending=link.Ending.LENGTH)
     puppet.done(second, 2)
-    found = reply.result(30).json()
+    found = reply.result(60).json()
     assert [choice["text"] for choice in found["choices"]] == ["a0", "a1", "b0", "b1"]
     assert found["usage"]["completion_tokens"] == 4
     intent, outcome = front.recorder.acts
@@ -454,7 +456,7 @@ def test_a_refused_prompt_of_a_batch_stops_the_others(front, puppet, pool):
     puppet.accept(first)
     puppet.words(first)
     puppet.say(link.Failed(second.id, UntrustedRequest("serve.token", "None such.", remedy="Send some.")))
-    assert reply.result(30).status_code == 400
+    assert reply.result(60).status_code == 400
     assert puppet.next(link.Cancel).id == first.id
     assert front.recorder.acts == []
 
@@ -467,7 +469,7 @@ def test_tokenizing_is_a_pair_too(front, puppet, pool):
     reply = pool.submit(tokenize)
     asked = puppet.next(link.Tokenize)
     puppet.say(link.Tokenized(asked.id, (5, 6)))
-    found = reply.result(30)
+    found = reply.result(60)
     assert found.status_code == 200, found.text
     assert found.json()["tokens"] == [5, 6]
     intent, outcome = front.recorder.acts
@@ -476,12 +478,16 @@ def test_tokenizing_is_a_pair_too(front, puppet, pool):
 
 
 def test_the_deadline_of_a_client_reaches_the_engine_and_is_kept_without_it(front, puppet, pool, monkeypatch):
-    monkeypatch.setattr("holdfast.serving.front.life.GRACE_SECONDS", 0.05)
-    reply = pool.submit(post, front, BODY, headers={"x-request-timeout": "1.5"})
+    monkeypatch.setattr(life, "GRACE_SECONDS", 60.0)
+    reply = pool.submit(post, front, BODY, headers={"x-request-timeout": "101.5"})
     asked = puppet.next()
-    assert 0 < asked.seconds < 1.5  # some of it has passed
+    assert 0 < asked.seconds < 101.5  # some of it has passed
     puppet.accept(asked)  # and then nothing
-    assert reply.result(30).status_code in {503, 504}
+    front.until(lambda: front.recorder.actions == ["answer"])
+    front.let_pass(101.5)
+    assert not reply.done()  # the engine has a grace
+    front.let_pass(60.0)
+    assert reply.result(60).status_code in {503, 504}
     assert puppet.next(link.Cancel).id == asked.id
     front.until(lambda: front.recorder.actions == ["answer", "answer.failed"])
     assert front.recorder.acts[1].params["error"] == "serve.deadline"
@@ -494,7 +500,7 @@ def test_a_withdrawn_model_ends_what_it_answers(front, puppet, pool):
     puppet.accept(asked)
     front.until(lambda: len(front.recorder.acts) == 1)
     front.call(front.house.withdraw, withdrawn({"base": {"message": "It leaks.", "remedy": "Use two."}}), {})
-    found = reply.result(30)
+    found = reply.result(60)
     assert (found.status_code, found.json()["error"]["code"]) == (410, "model_revoked")
     assert "It leaks. Use two." in found.text
     assert puppet.next(link.Cancel).id == asked.id
@@ -517,10 +523,10 @@ def test_a_revoked_file_ends_what_it_answers_whatever_its_id_means_now(front, pu
     front.call(front.house.settings, make_settings(adapters=()), {})
     told = {DIGESTS["one"]: {"message": "It leaks.", "remedy": "Use another."}}
     front.call(front.house.withdraw, {}, withdrawn(told))
-    assert with_one.result(30).status_code == 410
+    assert with_one.result(60).status_code == 410
     assert puppet.next(link.Cancel).id == one.id
     puppet.answer(base, "fine", accepted=True)
-    assert alone.result(30).status_code == 200
+    assert alone.result(60).status_code == 200
 
 
 def test_a_life_that_breaks_off_leaves_nobody_waiting(front, puppet, pool, monkeypatch):
@@ -530,7 +536,7 @@ def test_a_life_that_breaks_off_leaves_nobody_waiting(front, puppet, pool, monke
     monkeypatch.setattr("holdfast.serving.front.acts.sealable", broken)
     reply = pool.submit(post, front, BODY)
     puppet.answer(puppet.next(), "Good day")
-    found = reply.result(30)
+    found = reply.result(60)
     assert (found.status_code, found.json()["error"]["code"]) == (500, "internal_error")
     assert "a fault" not in found.text
     front.until(lambda: front.house.places.held == 0)
@@ -548,7 +554,7 @@ def test_settings_are_replaced_while_requests_keep_what_they_have(front, puppet,
     assert front.call(front.house.routing.busy, [(ENGINE, lane)]) == [(ENGINE, lane)]
     assert post(front, BODY | {"model": "base:one"}).status_code == 404
     puppet.answer(asked, "still", accepted=True)
-    assert reply.result(30).json()["choices"][0]["message"]["content"] == "still"
+    assert reply.result(60).json()["choices"][0]["message"]["content"] == "still"
     front.until(lambda: front.call(front.house.routing.busy, [(ENGINE, lane)]) == [])
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import resource
 import socket
 import ssl
 import threading
@@ -34,10 +33,8 @@ def alone():
 
 
 @pytest.fixture
-def many():
+def many(descriptors):  # noqa: ARG001 - raised for as long as the connections are open
     """Opens as many connections as are wanted, and closes them."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8192), hard))
     with contextlib.ExitStack() as opened:
 
         def connect(front, count, say=b"", **options):
@@ -48,7 +45,6 @@ def many():
             return found
 
         yield connect
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @pytest.fixture
@@ -74,7 +70,7 @@ def ended(sock):
 
 
 def test_a_thousand_connections_cost_little_and_others_are_served(alone, many):
-    front = alone(queue=1024)
+    front = alone(queue=1024, head=120.0)
     front.moved(by_itself=3)
     assert served(front)
     before = front.rss
@@ -96,7 +92,7 @@ def test_a_thousand_connections_cost_little_and_others_are_served(alone, many):
 
 
 def test_more_connections_than_allowed_are_closed_at_once_and_counted(new_front, many):
-    front = new_front(tcp=True, bounds=Bounds(connections=20, address=10))
+    front = new_front(tcp=True, bounds=Bounds(connections=20, address=10, patience=Patience(head=120.0)))
     held = many(front, 10)
     front.until(lambda: front.server.connections == 10)
     assert all(ended(each) for each in many(front, 5))
@@ -107,8 +103,15 @@ def test_more_connections_than_allowed_are_closed_at_once_and_counted(new_front,
     front.until(lambda: any(facts["reasons"].get("serve.connections") for _, facts in front.recorder.facts))
 
 
+def waiting(front):
+    """Count the connections without a whole head, and those whose body nobody wants."""
+    there = front.server.server_state.connections
+    unwanted = sum(each._unwanted for each in there)
+    return sum(each._since_head is not None for each in there) - unwanted, unwanted
+
+
 def test_whoever_sends_no_whole_head_is_cut_off_however_slowly_he_goes_on(new_front, many, new_puppet):
-    front = new_front(tcp=True, bounds=Bounds(patience=Patience(head=1.5, linger=0.3)))
+    front = new_front(tcp=True, bounds=Bounds(patience=Patience(head=20.0, linger=20.0)))
     new_puppet(front, by_itself=2)
     silent = many(front, 5)
     trickling = many(front, 5, b"POST / HTTP/1.1\r\n")
@@ -125,6 +128,8 @@ def test_whoever_sends_no_whole_head_is_cut_off_however_slowly_he_goes_on(new_fr
     thread.start()
     try:
         assert served(front)
+        front.until(lambda: front.call(waiting, front) == (10, 5))
+        front.let_pass(25.0)
         assert all(ended(each) for each in (*silent, *trickling, *unwanted))
     finally:
         stop.set()
@@ -133,15 +138,18 @@ def test_whoever_sends_no_whole_head_is_cut_off_however_slowly_he_goes_on(new_fr
     front.until(lambda: any(facts["reasons"].get("serve.head-slow") for _, facts in front.recorder.facts))
 
 
-def test_a_kept_connection_may_rest_and_then_ask_again(new_front):
-    front = new_front(tcp=True, bounds=Bounds(patience=Patience(head=0.7)))
+def test_a_kept_connection_may_rest_and_then_ask_again(new_front, monkeypatch):
+    front = new_front(tcp=True, bounds=Bounds(patience=Patience(head=10.0, linger=10.0)))
     with front.http() as client:
         assert client.post("/v1/nothing", content=b"a body that nobody reads").status_code == 404
         (connection,) = front.server.server_state.connections
         sock = connection.transport.get_extra_info("socket")
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 30_000
         assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
-        threading.Event().wait(1.8)  # longer than a head may take, and than a sweep
+        judged, overdue = [], connection.overdue
+        monkeypatch.setattr(connection, "overdue", lambda now: judged.append(overdue(now)) or judged[-1])
+        front.let_pass(15.0)  # longer than a head may take
+        front.until(lambda: judged)
         assert client.get("/v1/models").status_code == 200
         assert front.server.server_state.connections == {connection}
     assert [path for path, _, _ in front.recorder.requests] == ["other", "/v1/models"]
@@ -150,9 +158,10 @@ def test_a_kept_connection_may_rest_and_then_ask_again(new_front):
 def test_answers_that_nobody_reads_are_bounded_and_recorded_as_cancelled(alone, many):
     """Eight readers that never read, of answers that are 80 MiB together, and a reader who does."""
     front = alone(stall=1.5, parallel=16)
-    front.moved(by_itself=160, word="x" * 65536)
-    assert served(front, BODY | {"max_tokens": 1})
+    puppet = front.moved(by_itself=160)
+    assert served(front)
     before, most = front.rss, 0
+    puppet._word = "x" * 65536
     lazy = many(front, 8, front.request(BODY | {"stream": True}), receive_buffer=4096)
     end = time.monotonic() + 120
     while front.metric('holdfast_answers_total{end="cancelled",model="base"}') < len(lazy):
@@ -161,6 +170,7 @@ def test_answers_that_nobody_reads_are_bounded_and_recorded_as_cancelled(alone, 
         threading.Event().wait(0.05)
     assert most < 160 * MIB
     assert all(ended(each) for each in lazy)
+    puppet._word = ""
     assert served(front)
 
 
@@ -189,7 +199,7 @@ def test_a_flood_of_a_million_tokens_is_refused_without_being_held(alone, announ
     for each in pouring:
         each.join()
     assert front.rss - before < 64 * MIB
-    assert front.metric('holdfast_responses_total{status="413"}') == 16
+    front.until(lambda: front.metric('holdfast_responses_total{status="413"}') == 16)
 
 
 def test_bodies_that_are_arriving_hold_only_so_much_together(new_front, new_puppet, monkeypatch):
@@ -213,13 +223,15 @@ def test_bodies_that_are_arriving_hold_only_so_much_together(new_front, new_pupp
 def test_whoever_never_shakes_hands_is_cut_off_and_counted_as_a_connection(
     new_front, many, monkeypatch, certificate
 ):
-    monkeypatch.setattr("holdfast.serving.front.listener.HANDSHAKE_SECONDS", 1.5)
+    monkeypatch.setattr("holdfast.serving.front.listener.HANDSHAKE_SECONDS", 60.0)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
     front = new_front(tcp=True, tls=context, bounds=Bounds(connections=6, address=5))
     silent = many(front, 5)
     front.until(lambda: front.server.connections == 5)
     assert all(ended(each) for each in many(front, 1))
+    assert front.server.connections == 5
+    front.let_pass(60.0)
     assert all(ended(each) for each in silent)
     trusting = ssl.create_default_context(cafile=certificate)
     with trusting.wrap_socket(front.raw(), server_hostname="localhost") as known:

@@ -109,7 +109,7 @@ def test_what_goes_wrong_is_said_in_our_words(new_front, new_puppet):
         front.until(lambda: front.recorder.actions == ["answer"])
         puppet.say(b"\0\0\0\2{}")
         with pytest.raises(OperationFailed, match="broke off"):
-            asking.result(30)
+            asking.result(60)
     front.call(lambda: front.house.pause(paused=True))
     with pytest.raises(OperationFailed, match="at the moment"):
         ask(address, front.text)

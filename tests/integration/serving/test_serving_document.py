@@ -20,6 +20,7 @@ from schemathesis.specs.openapi.checks import (
 from tests.integration.serving.stack import VISITS, make_settings
 
 from holdfast.serving.api import openapi
+from holdfast.serving.front.deadline import HEADER
 from holdfast.serving.front.gate import WATCHING
 
 pytestmark = pytest.mark.model
@@ -50,6 +51,8 @@ def aimed(case):
 def feasible(case):
     """Keep what the document allows within what this model can do: its vocabulary, its time, a grammar that is one."""
     body = aimed(case).body
+    if case.headers and HEADER in case.headers:
+        case.headers[HEADER] = "999" + case.headers[HEADER][-3:]
     if isinstance(body, dict):
         for name in {"prompt", "input", "tokens"} & set(body):
             body[name] = known(body[name]) or "x"

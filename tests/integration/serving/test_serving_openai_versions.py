@@ -103,10 +103,14 @@ def test_a_client_as_it_comes_waits_as_it_is_told_and_tries_again(new_front, new
                 one.stdin.write("\n")
                 one.stdin.flush()
 
+        release = front.recorder.held("serve.request.failed")  # nobody is told that he is refused before
         ask()
-        front.until(lambda: responses(429) == 3)
+        front.until(lambda: front.call(lambda: len(front.house.visits._tasks)) == 2)
         for request in held:
             puppet.answer(request, "for the crowd")
+        front.until(lambda: front.call(lambda: front.house.places.held) == 0)
+        release.set_result(None)
+        front.until(lambda: responses(429) == 3)
         for _ in asking:
             puppet.answer(puppet.next(), "at last")
         told = [json.loads(one.stdout.readline()) for one in asking]

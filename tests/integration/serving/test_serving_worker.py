@@ -103,6 +103,12 @@ class Site:
         return front
 
     async def engine(self):
+        engine, link = await self.started()
+        self.hand(link)
+        return engine
+
+    async def started(self):
+        """Start an engine; gives it, and the front's end of its link."""
         ours, theirs = socket.socketpair()
         kept, files = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.files.append(kept)
@@ -117,10 +123,14 @@ class Site:
         engine = Worker(await self.launcher.launch(spec, told, self.denied.append))
         theirs.close()
         files.close()
+        self.files.append(ours)
         await engine.until_ready()
-        with ours:
-            socket.send_fds(self.links, [json.dumps({"engine": ENGINE}).encode()], [ours.fileno()])
-        return engine
+        return engine, ours
+
+    def hand(self, link):
+        """Hand the front an engine's link."""
+        with link:
+            socket.send_fds(self.links, [json.dumps({"engine": ENGINE}).encode()], [link.fileno()])
 
     def client(self, tls=None):
         return httpx.AsyncClient(
@@ -202,10 +212,11 @@ async def test_the_main_path_behind_walls_and_an_answer_in_flight_when_serving_s
 
 
 async def test_an_engine_that_is_killed_costs_what_it_computed_and_the_next_one_takes_over(site):
-    site.settings["limits"]["queue"] = 60  # so that one request may take seconds on the fastest machines
-    long = {"model": "base", "prompt": ["Hello"] * 16, "n": 4, "max_tokens": 256, "temperature": 1}
+    site.settings["limits"]["queue"] = 508  # so that one request may take longer than anything here
+    long = {"model": "base", "prompt": ["Hello"] * 64, "n": 8, "max_tokens": 256, "temperature": 1}
     front = await site.opened()
     first = await site.engine()
+    second, link = await site.started()
     async with site.client() as client:
         async with client.stream("POST", "/v1/completions", json=long | {"stream": True}) as stream:
             parts = stream.aiter_raw()
@@ -215,7 +226,9 @@ async def test_an_engine_that_is_killed_costs_what_it_computed_and_the_next_one_
         assert "error" in json.loads(rest.strip().splitlines()[-1].removeprefix(b"data: "))
         await first.worker.wait()
         waiting = asyncio.create_task(client.post(CHAT, json=BODY))
-        second = await site.engine()
+        while (await front.ask("status"))["queued"] == 0:
+            assert not waiting.done()  # it is on its way
+        site.hand(link)
         assert (await waiting).status_code == 200
         told = {"base": {"message": "It leaks.", "remedy": "Use another."}}
         assert await front.ask("withdraw", models=told) == {"withdrawn": ["base"]}

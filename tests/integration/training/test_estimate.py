@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from types import SimpleNamespace
+
 import pytest
 from tests.integration.training.kit import DIGESTS, changed
 
@@ -31,14 +34,26 @@ def test_an_estimate_trains_nothing_and_leaves_nothing(site, uninterrupted):
     assert found["estimate"]["tokens"] == uninterrupted[0]["tokens"]
 
 
+@pytest.fixture
+def half(monkeypatch):
+    """A machine on which everything gets half a processor, always: one that stands still for a while changes no figure."""
+    from holdfast.training import calibrate, meter, setup, watch
+
+    clock = SimpleNamespace(monotonic=lambda: 2 * time.process_time(), process_time=time.process_time)
+    for module in (calibrate, meter, setup, watch):
+        monkeypatch.setattr(module, "time", clock)
+
+
+@pytest.mark.usefixtures("half")
 def test_a_run_carries_its_estimate_beside_what_came(site):
     result = site.train(changed(batch={"steps": 30}))
     said = result["estimate"]
     assert said["steps"] == result["steps"]
     assert said["tokens"] == result["tokens"]
-    # A tiny model's steps are mostly overhead, and the machine is shared: within a factor, not to a percent.
+    # A tiny model's steps are mostly overhead: within a factor, not to a percent.
     assert 0.1 < said["seconds"] / result["seconds"] < 10
     assert 0.1 < said["cpu_seconds"] / result["cpu_seconds"] < 10
+    assert said["cpu_seconds"] / said["seconds"] == pytest.approx(0.5, rel=0.01)
     assert 0.5 < said["memory_bytes"] / result["peak_memory_bytes"] < 2
     assert 0.5 < said["disk_bytes"] / result["disk_bytes"] < 2
 
