@@ -86,8 +86,8 @@ _LOG = logging.getLogger(__name__)
 
 MAX_KEY_FILE = 64 * 1024  # bytes of one key file
 MAX_PEOPLE = 30_000  # bytes of people's records in one event: five of them, with their keys
-LOCK_ATTEMPTS = 5  # who only asks whether a daemon runs holds the lock for an instant
-LOCK_PAUSE = 0.05  # seconds between them
+LOCK_ATTEMPTS = 200  # who only asks whether a daemon runs shares the lock for an instant, longer if held up …
+LOCK_PAUSE = 0.05  # … seconds between them
 BACKLOG = 128  # connections that wait on the control socket
 KEEP_ALIVE_SECONDS = (
     300  # longer than clients keep an idle connection, so that none is closed under a request
@@ -233,24 +233,31 @@ def _lock(home: Home) -> int:
     if not home.root.is_dir():
         raise _not_founded(home)
     descriptor = os.open(home.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    for attempt in range(LOCK_ATTEMPTS):
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            break
-        except OSError as error:
-            if attempt + 1 < LOCK_ATTEMPTS:
-                time.sleep(LOCK_PAUSE)
-                continue
-            os.close(descriptor)
-            raise Locked(
-                "daemon.locked",
-                f"Another daemon owns {home.root}.",
-                remedy="Use that one (`holdfast status`), or stop it first.",
-                home=str(home.root),
-            ) from error
-    os.truncate(descriptor, 0)
-    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-    return descriptor
+    for _ in range(LOCK_ATTEMPTS):
+        if _flock(descriptor, fcntl.LOCK_EX):
+            os.truncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+            return descriptor
+        if not _flock(descriptor, fcntl.LOCK_SH):
+            break  # somebody has it alone
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+        time.sleep(LOCK_PAUSE)
+    os.close(descriptor)
+    raise Locked(
+        "daemon.locked",
+        f"Another daemon owns {home.root}.",
+        remedy="Use that one (`holdfast status`), or stop it first.",
+        home=str(home.root),
+    )
+
+
+def _flock(descriptor: int, how: int) -> bool:
+    """Take a lock if nobody has one that does not go with it."""
+    try:
+        fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def _site(home: Home) -> Site:

@@ -22,7 +22,7 @@ SIZES = {
     "head_dim": 16,
     "torch_dtype": "float32",
 }
-STEPS = 40  # of a run: enough that whoever hears of the first few finds it at work, however late that is
+STEPS = 80  # of a run: enough that whoever hears of the first few finds it at work, however late that is
 CHECKPOINT = 3  # steps from one checkpoint to the next
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 from contextlib import suppress
 
 import psutil
@@ -60,6 +62,18 @@ def test_without_a_daemon_a_command_says_how_to_start_one(place, words, who):
     assert error["key"] == "daemon.unreachable"
     assert str(place.home.root) in error["message"] + error["remedy"]
     assert words == ("down",) or f"--home {place.home.root} up" in error["remedy"]
+
+
+def test_who_only_asks_and_is_held_up_keeps_no_daemon_from_starting(founded):
+    with founded.home.lock.open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        asker = threading.Timer(3, fcntl.flock, (file, fcntl.LOCK_UN))
+        asker.start()
+        try:
+            assert founded.told("up")["pid"]
+        finally:
+            asker.cancel()
+            asker.join()
 
 
 def test_a_second_daemon_on_one_home_is_refused_and_the_first_goes_on(founded):
