@@ -571,3 +571,13 @@ def stocked(place, template) -> Place:
         if entry.name != "medium":
             shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
     return place
+
+
+@pytest.fixture
+def held(stocked):
+    """A daemon of its own whose trainings wait until they are stopped, and whose imports wait for the gate."""
+    daemon = stocked.hold()
+    yield daemon
+    daemon.kill()
+    daemon.wait()
+    daemon.stdout.close()

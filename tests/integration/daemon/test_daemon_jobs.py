@@ -22,16 +22,6 @@ async def running(stocked):
         yield opened
 
 
-@pytest.fixture
-def held(stocked):
-    """A daemon of its own whose trainings wait until they are stopped."""
-    daemon = stocked.hold()
-    yield daemon
-    daemon.kill()
-    daemon.wait()
-    daemon.stdout.close()
-
-
 async def send(daemon, recipe, who="olga", **data):
     """Send a recipe without the client's own check, as another client might."""
     place = daemon.place

@@ -132,16 +132,6 @@ async def test_a_home_whose_log_was_lost_does_not_begin_anew(place, media):
     assert caught.value.key == "log.lost"
 
 
-@pytest.fixture
-def held(stocked):
-    """A daemon of its own whose imports wait in the middle."""
-    daemon = stocked.hold()
-    yield daemon
-    daemon.kill()
-    daemon.wait()
-    daemon.stdout.close()
-
-
 @pytest.mark.usefixtures("held")
 def test_ctrl_c_leaves_an_import_going(stocked, media):
     """The client is interrupted once it shows progress; the daemon's own work goes on to its end."""
